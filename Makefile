@@ -1,0 +1,47 @@
+# The one task file; people and CI run the same commands. Each target installs what it needs into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+BENCHES := $(patsubst bench/%.py,%,$(wildcard bench/[a-z]*.py))
+
+.PHONY: help up test check format bench clean runtime dev
+
+help:
+	@echo "make up      serve SmolLM2-135M from two replicas on http://127.0.0.1:8080/v1 (Ctrl-C ends it)"
+	@echo "make test    run the tests on real parts"
+	@echo "make check   lint, types, import contracts"
+	@echo "make bench   run all benchmarks; make bench-NAME runs one of: $(BENCHES)"
+	@echo "make clean   remove .venv and caches"
+
+runtime:
+	@$(PYTHON) scripts/bootstrap.py runtime
+
+dev:
+	@$(PYTHON) scripts/bootstrap.py dev
+
+up: runtime
+	@exec $(BIN)/argosy up examples/smollm2.yaml
+
+check: dev
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: dev
+	@$(BIN)/ruff check --quiet --fix
+	@$(BIN)/ruff format --quiet
+
+test: dev
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest tests/unit
+	@$(BIN)/coverage report
+	@$(BIN)/pytest tests/integration
+
+bench: $(BENCHES:%=bench-%)
+
+bench-%: dev
+	@$(BIN)/python bench/$*.py $(ARGS)
+
+clean:
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	@find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

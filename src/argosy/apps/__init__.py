@@ -1,0 +1,1 @@
+"""Wiring, one package per process."""

@@ -1,0 +1,1 @@
+"""The gateway controller: watches Gateway API objects and programs Envoy."""

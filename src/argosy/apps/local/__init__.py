@@ -1,0 +1,1 @@
+"""The laptop runner: a supervisor, its object store and pods as processes."""

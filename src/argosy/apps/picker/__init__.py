@@ -1,0 +1,1 @@
+"""The EndpointPicker: one ext_proc stream per request."""

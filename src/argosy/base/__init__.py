@@ -1,0 +1,1 @@
+"""Values that every room uses: endpoints, errors, the clock."""

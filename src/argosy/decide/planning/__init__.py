@@ -1,0 +1,1 @@
+"""LLMService objects and what is observed → desired objects, changes and status."""

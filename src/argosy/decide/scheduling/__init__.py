@@ -1,0 +1,1 @@
+"""Which endpoint of a pool a request goes to, and why."""

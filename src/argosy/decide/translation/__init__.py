@@ -1,0 +1,1 @@
+"""Gateway API objects → routes and pools → Envoy resources, as plain values."""

@@ -1,0 +1,1 @@
+"""The object store: its port, the in-memory one, and the one behind a socket."""

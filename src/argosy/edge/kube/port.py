@@ -1,0 +1,84 @@
+"""The object store's port: what planning, gateway, picker and local runner need of an API server, and no more.
+
+Rules of this file:
+
+- Objects are read with `list` and `watch`, by kind; a resource version orders all changes of a store and is opaque.
+- `apply` writes a whole object, status aside, for one owner; an object of another owner is refused. Nothing changes,
+  and no event is sent, when what is wanted is already a subset of what is there.
+- `write_status` replaces the status alone and is open to any owner: the object's maker and its status writer differ.
+- Deleting what is not there is no error: whoever wanted it gone has what they wanted.
+
+    PeerError
+    ├── StoreUnavailable   not there, or the connection broke; try again
+    ├── Gone               the resource version is too old to watch from; list again
+    ├── NotFound           a status for an object that is not there
+    └── OwnedByAnother     the object has another owner; carries its name
+"""
+
+import enum
+from collections.abc import AsyncIterator
+from typing import Generic, NamedTuple, Protocol
+
+from argosy.api.objects import K, Key, Object
+from argosy.base.errors import PeerError
+
+
+class StoreUnavailable(PeerError):  # noqa: N818 (named for the state, as the field does)
+    """The store cannot be reached."""
+
+
+class Gone(PeerError):  # noqa: N818
+    """History before this resource version has been forgotten: list, then watch from there."""
+
+
+class NotFound(PeerError):  # noqa: N818
+    """There is no such object."""
+
+
+class OwnedByAnother(PeerError):  # noqa: N818
+    """Somebody else owns the object."""
+
+    def __init__(self, *, kind: str, key: Key, owner: str, applied_by: str) -> None:
+        super().__init__(f"{kind} {key} belongs to {owner!r}; {applied_by!r} may not change it")
+        self.owner = owner
+
+
+class Change(enum.Enum):
+    """What happened to an object."""
+
+    ADDED = "ADDED"
+    MODIFIED = "MODIFIED"
+    DELETED = "DELETED"
+
+
+class Event(NamedTuple, Generic[K]):
+    """One change; `object` is the state after it (before it, when deleted)."""
+
+    change: Change
+    object: K
+
+
+class Listing(NamedTuple, Generic[K]):
+    """All objects of a kind at one resource version, ordered by namespace and name."""
+
+    items: tuple[K, ...]
+    resource_version: str
+
+
+class ObjectStore(Protocol):
+    """Lists, watches and writes objects."""
+
+    async def list(self, kind: type[K], *, namespace: str | None = None) -> Listing[K]:
+        """Give all objects of a kind."""
+
+    def watch(self, kind: type[K], *, since: str, namespace: str | None = None) -> AsyncIterator[Event[K]]:
+        """Give every change after `since`, in order, until the connection ends. Raises `Gone`."""
+
+    async def apply(self, obj: K, *, owner: str) -> K:
+        """Make the object so, status aside; gives it as it is then. Raises `OwnedByAnother`."""
+
+    async def delete(self, kind: type[Object], key: Key, *, uid: str | None = None) -> None:
+        """Remove the object; with `uid`, only that very one."""
+
+    async def write_status(self, obj: K) -> K:
+        """Replace the status of an object. Raises `NotFound`."""

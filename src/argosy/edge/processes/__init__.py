@@ -1,0 +1,1 @@
+"""Child processes: started, probed, restarted, ended; never orphaned."""

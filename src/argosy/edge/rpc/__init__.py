@@ -1,0 +1,1 @@
+"""gRPC: the xDS server and the external-processing server."""

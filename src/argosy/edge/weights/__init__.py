@@ -1,0 +1,1 @@
+"""Model weights: found and checked."""

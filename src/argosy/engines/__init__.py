@@ -1,0 +1,1 @@
+"""What Argosy knows of each model server, one file each."""

@@ -1,0 +1,1 @@
+"""Builders and in-memory ports for tests, shipped for plugin authors."""
