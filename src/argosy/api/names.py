@@ -55,3 +55,12 @@ TEMPLATE_HASH_LABEL: Final = "pod-template-hash"
 CONTROLLER_NAME: Final = "argosy.dev/gateway-controller"
 GATEWAY_CLASS: Final = "argosy"
 SYSTEM_NAMESPACE: Final = "argosy-system"
+
+MAX_BODY_BYTES: Final = 32 * 1024 * 1024
+"""The largest request body that a gateway takes; above it 413."""
+ENGINE_PORT: Final = 8000
+XDS_PORT: Final = 18000
+PICKER_PORT: Final = 9002
+METRICS_PORT: Final = 9090
+GATEWAY_PORT: Final = 8080
+"""Ports inside a pod; Gateway's is the default of its listener."""
