@@ -77,8 +77,8 @@ PROMPT_TOKENS_CACHED: Final = "vllm:prompt_tokens_cached"
 GENERATION_TOKENS: Final = "vllm:generation_tokens"
 REQUEST_SUCCESS: Final = "vllm:request_success"
 """Counters: the exposition adds `_total`."""
-TIME_TO_FIRST_TOKEN: Final = "vllm:time_to_first_token_seconds"
-INTER_TOKEN_LATENCY: Final = "vllm:inter_token_latency_seconds"
+TIME_TO_FIRST_TOKEN: Final = "vllm:time_to_first_token_seconds"  # noqa: S105 - a metric, not a secret
+INTER_TOKEN_LATENCY: Final = "vllm:inter_token_latency_seconds"  # noqa: S105 - a metric, not a secret
 E2E_LATENCY: Final = "vllm:e2e_request_latency_seconds"
 MODEL_LABEL: Final = "model_name"
 
