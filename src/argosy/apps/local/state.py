@@ -1,0 +1,120 @@
+"""The state directory of an instance: where its socket, lock and logs are, and who holds it.
+
+Rules of this file:
+
+- Whoever holds the lock is the instance's supervisor; the lock file carries its process id. The kernel releases the
+  lock when that process ends, however it ends, so what a killed supervisor left behind is never taken for running.
+"""
+
+import errno
+import fcntl
+import os
+import time
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from argosy.base.errors import UserError
+
+SOCKET_PATH_BYTES = 104
+"""The longest path of a unix socket: 108 bytes in Linux less a margin for the terminating byte and suffixes."""
+LOCK_ATTEMPTS = 5
+"""Tries 50 ms apart, since whoever only asks for the supervisor's id holds the lock for an instant."""
+
+
+class StateDirectory(msgspec.Struct, frozen=True):
+    """The files of one instance."""
+
+    root: Path
+
+    @property
+    def socket(self) -> Path:
+        """The object store's unix socket."""
+        return self.root / "store.sock"
+
+    @property
+    def address(self) -> str:
+        """The store's address, as processes are given it."""
+        return f"unix://{self.socket}"
+
+    @property
+    def logs(self) -> Path:
+        """The folder of log files, one per pod."""
+        return self.root / "logs"
+
+    def log(self, pod: str) -> Path:
+        """Give the log file of a pod."""
+        return self.logs / f"{pod}.log"
+
+    @property
+    def supervisor_log(self) -> Path:
+        """What a detached supervisor writes."""
+        return self.root / "supervisor.log"
+
+    @property
+    def lock(self) -> Path:
+        """The file that the supervisor holds locked."""
+        return self.root / "supervisor.lock"
+
+    def prepare(self) -> None:
+        """Make the folders, for this user alone. Raises UserError with the reason when that fails."""
+        if len(os.fsencode(self.socket)) > SOCKET_PATH_BYTES:
+            raise UserError(
+                f"{self.root}: the path is too long for a unix socket; choose a shorter one with --state-dir"
+            )
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.logs.mkdir(mode=0o700, exist_ok=True)
+            probe = self.root / ".write-probe"
+            probe.write_bytes(b"\0" * 65536)
+            probe.unlink()
+        except OSError as error:
+            raise disk_error(self.root, error) from error
+
+    def acquire(self) -> IO[str] | None:
+        """Take the lock and write our process id; None when another process holds it."""
+        try:
+            handle = self.lock.open("a+")
+        except OSError as error:
+            raise disk_error(self.lock, error) from error
+        for attempt in range(LOCK_ATTEMPTS):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if attempt == LOCK_ATTEMPTS - 1:
+                    handle.close()
+                    return None
+                time.sleep(0.05)
+        handle.seek(0)
+        handle.truncate()
+        handle.write(str(os.getpid()))
+        handle.flush()
+        return handle
+
+    def supervisor_pid(self) -> int | None:
+        """Give the process id of the running supervisor, or None when there is none."""
+        try:
+            with self.lock.open("r") as handle:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    text = handle.read().strip()
+                    return int(text) if text.isdecimal() else None
+                return None
+        except FileNotFoundError:
+            return None
+
+
+def disk_error(path: Path, error: OSError) -> UserError:
+    """Say in words why a file could not be written, and what to do."""
+    fixes = {
+        errno.ENOSPC: "the disk is full; free some space, or choose another disk with --state-dir",
+        errno.EDQUOT: "the disk quota is used up; free some space, or choose another disk with --state-dir",
+        errno.EACCES: "this user may not write there; choose another folder with --state-dir",
+        errno.EROFS: "the file system is read-only; choose another folder with --state-dir",
+        errno.ENOTDIR: "a part of the path is a file; choose another folder with --state-dir",
+        errno.EEXIST: "a file stands where a folder is needed; choose another folder with --state-dir",
+    }
+    return UserError(f"cannot write to {path}: {fixes.get(error.errno or 0, error.strerror)}")

@@ -1,0 +1,42 @@
+"""`argosy down`: ends a running instance."""
+
+import argparse
+import os
+import signal
+import time
+from typing import Any
+
+from argosy.cli.options import add_state_directory, state_directory
+
+POLL_S = 0.05
+
+
+def register(subparsers: Any, summary: str) -> None:
+    """Add the verb."""
+    parser = subparsers.add_parser("down", help=summary, description=summary, epilog="example: argosy down")
+    parser.add_argument(
+        "--timeout", type=float, default=60.0, metavar="S", help="seconds until what still runs is killed (default 60)"
+    )
+    add_state_directory(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask the supervisor to end, and wait until it has."""
+    state = state_directory(args)
+    pid = state.supervisor_pid()
+    if pid is None:
+        print(f"nothing is running in {state.root}")
+        return 0
+    print("ending: answers that are being written finish first …", flush=True)
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + args.timeout
+    while state.supervisor_pid() == pid:
+        if time.monotonic() > deadline:
+            # Its children die with it: the kernel sends each the signal that they asked for.
+            os.kill(pid, signal.SIGKILL)
+            print(f"killed after {args.timeout:.0f} s")
+            return 1
+        time.sleep(POLL_S)
+    print("done")
+    return 0

@@ -1,0 +1,48 @@
+"""The state directory: one supervisor at a time, and clear words when it cannot be written."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from argosy.apps.local.state import StateDirectory
+from argosy.base.errors import UserError
+
+
+def test_the_lock_has_one_holder_and_names_it(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path)
+    assert state.supervisor_pid() is None
+    held = state.acquire()
+    assert held is not None
+    assert state.acquire() is None
+    assert state.supervisor_pid() == os.getpid()
+    held.close()
+    assert state.supervisor_pid() is None
+
+
+def test_a_lock_does_not_outlive_its_holder(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib; from argosy.apps.local.state import StateDirectory;"
+        "held = StateDirectory(pathlib.Path(sys.argv[1])).acquire(); print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        assert StateDirectory(tmp_path).supervisor_pid() == holder.pid
+        holder.kill()
+    assert StateDirectory(tmp_path).supervisor_pid() is None
+
+
+def test_a_path_too_long_for_a_socket_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--state-dir"):
+        StateDirectory(tmp_path / ("x" * 120)).prepare()
+
+
+def test_a_file_where_the_folder_should_be_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write"):
+        StateDirectory(tmp_path / "file").prepare()
