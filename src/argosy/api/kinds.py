@@ -1,0 +1,27 @@
+"""Every kind of object that Argosy knows, and a kind by its name on the wire."""
+
+from typing import Final
+
+from argosy.api.gateway import Gateway, GatewayClass, HTTPRoute
+from argosy.api.inference import InferencePool
+from argosy.api.kubernetes import Deployment, Namespace, Pod, Service, ServiceAccount
+from argosy.api.objects import Object
+
+KINDS: Final[tuple[type[Object], ...]] = (
+    Namespace,
+    ServiceAccount,
+    Service,
+    Pod,
+    Deployment,
+    GatewayClass,
+    Gateway,
+    HTTPRoute,
+    InferencePool,
+)
+
+_BY_NAME: Final = {(kind.API_VERSION, kind.KIND): kind for kind in KINDS}
+
+
+def kind_named(api_version: str, kind: str) -> type[Object] | None:
+    """Give the class of `apiVersion` and `kind`, or None when Argosy does not know it."""
+    return _BY_NAME.get((api_version, kind))
