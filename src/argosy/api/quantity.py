@@ -1,0 +1,33 @@
+"""Kubernetes quantities: `500m`, `2`, `4Gi`."""
+
+import re
+from decimal import Decimal
+from typing import Final
+
+_UNITS: Final = {
+    "": Decimal(1),
+    "m": Decimal("0.001"),
+    "k": Decimal(10) ** 3,
+    "M": Decimal(10) ** 6,
+    "G": Decimal(10) ** 9,
+    "T": Decimal(10) ** 12,
+    "Ki": Decimal(2) ** 10,
+    "Mi": Decimal(2) ** 20,
+    "Gi": Decimal(2) ** 30,
+    "Ti": Decimal(2) ** 40,
+}
+_FORM = re.compile(r"([0-9]+(?:\.[0-9]+)?)([a-zA-Z]*)")
+
+
+def quantity(value: int | str) -> Decimal:
+    """Give a quantity in its base unit (CPUs, bytes). Raises ValueError for what is none."""
+    match = _FORM.fullmatch(str(value))
+    if match is None or match[2] not in _UNITS:
+        raise ValueError(f"{value!r} is no quantity")
+    return Decimal(match[1]) * _UNITS[match[2]]
+
+
+def mebibytes(size_bytes: int) -> str:
+    """Give bytes as a quantity, rounded up to 64 MiB."""
+    step = 64 * 2**20
+    return f"{-(-size_bytes // step) * 64}Mi"
