@@ -33,15 +33,26 @@ def attachments(gateway: Gateway, routes: Iterable[HTTPRoute]) -> Iterator[Attac
                 yield _attach(gateway, route, parent)
 
 
-def serves(listener: Listener) -> bool:
-    """Say whether Argosy serves this listener: plain HTTP, whose routes come from all namespaces or its own."""
+def listener_problem(gateway: Gateway, listener: Listener) -> Refused | None:
+    """Say why a listener is not served: Argosy serves plain HTTP, for routes from all namespaces or its own.
+
+    `by` is the reason of the listener's condition. Of listeners with one port and hostname the first is served.
+    """
     namespaces = listener.allowed_routes.namespaces if listener.allowed_routes else None
-    return (
-        listener.protocol == "HTTP"
-        and 0 < listener.port < 65536
-        and (not listener.hostname or valid_hostname(listener.hostname))
-        and (namespaces is None or namespaces.from_ in ("All", "Same", "None"))
+    first = next(
+        each for each in gateway.spec.listeners if (each.port, each.hostname) == (listener.port, listener.hostname)
     )
+    if listener.protocol != "HTTP":
+        return Refused(by="UnsupportedProtocol", why=f"protocol {listener.protocol} is not supported; use HTTP")
+    if not 0 < listener.port < 65536:
+        return Refused(by="PortUnavailable", why=f"{listener.port} is no port")
+    if listener.hostname and not valid_hostname(listener.hostname):
+        return Refused(by="UnsupportedValue", why=f"hostname {listener.hostname!r} is no lower-case DNS name")
+    if namespaces is not None and namespaces.from_ not in ("All", "Same", "None"):
+        return Refused(by="UnsupportedValue", why=f"allowedRoutes from {namespaces.from_}: use All, Same or None")
+    if first.name != listener.name:
+        return Refused(by="HostnameConflict", why=f"listener {first.name} has the same port and hostname")
+    return None
 
 
 def _names(parent: ParentReference, route: HTTPRoute, gateway: Gateway) -> bool:
@@ -58,7 +69,9 @@ def _attach(gateway: Gateway, route: HTTPRoute, parent: ParentReference) -> Atta
     chosen = [
         listener
         for listener in gateway.spec.listeners
-        if parent.section_name in (None, listener.name) and parent.port in (None, listener.port) and serves(listener)
+        if parent.section_name in (None, listener.name)
+        and parent.port in (None, listener.port)
+        and listener_problem(gateway, listener) is None
     ]
     bad = [hostname for hostname in route.spec.hostnames if not valid_hostname(hostname)]
     allowed = [listener for listener in chosen if _allows(gateway, listener, route)]

@@ -27,8 +27,10 @@ def route_table(gateway: Gateway, routes: Iterable[HTTPRoute], pools: Iterable[I
     return attached_table(tuple(attachments(gateway, routes)), known)
 
 
-def attached_table(attached: Iterable[Attachment], pools: frozenset[Key], listener: str | None = None) -> RouteTable:
-    """Give the table of one listener, or of all.
+def attached_table(
+    attached: Iterable[Attachment], pools: frozenset[Key], *, listeners: frozenset[str] | None = None
+) -> RouteTable:
+    """Give the table of some listeners, or of all.
 
     Ties of precedence go to the older route, then by namespace and name, then by the rule's and the match's place.
     """
@@ -37,7 +39,7 @@ def attached_table(attached: Iterable[Attachment], pools: frozenset[Key], listen
         for attachment in attached
         for age in (attachment.route.metadata.creation_timestamp or "",)
         for name, hostnames in attachment.hostnames.items()
-        if listener in (None, name)
+        if listeners is None or name in listeners
         for hostname in hostnames
         for number, rule in enumerate(attachment.route.spec.rules)
         for place, entry in enumerate(_entries(rule, attachment.route, hostname, pools))

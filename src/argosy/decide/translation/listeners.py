@@ -1,0 +1,125 @@
+"""Envoy's listeners: from the client's connection to the router, and the picker between.
+
+Rules of this file:
+
+- What a client may not say is removed before anything looks at the request.
+- The picker's filter fails open: with the picker away, json_to_metadata's model leads to the model's own pool.
+- Nothing here cuts an answer that is slow to begin or long: bounds are on idleness and on clients that stop reading.
+"""
+
+from typing import Any
+
+from argosy.api.names import (
+    DESTINATION_NAMESPACE,
+    MODEL_METADATA_KEY,
+    MODEL_METADATA_NAMESPACE,
+    STEERING_HEADERS,
+)
+from argosy.decide.translation.clusters import PICKERS
+from argosy.decide.translation.local_replies import local_replies
+from argosy.decide.translation.values import extension, from_ads, message, retry_elsewhere, socket_address
+
+MESSAGE_TIMEOUT = "2s"
+"""How long the picker may take for one message before the request goes on without it."""
+LONGEST_OVERRIDE = "300s"
+"""The most that the picker may ask for before a long step."""
+
+
+def listener(port: int, name: str, bind_address: str) -> dict[str, Any]:
+    """Give the listener of one port; its routes have its name."""
+    manager = extension("filters.network.http_connection_manager", _connection_manager(name))
+    return {
+        "name": name,
+        "address": socket_address(bind_address, port),
+        # With it, a second Envoy on the same port would share it in silence; without, it is an error that is seen.
+        "enable_reuse_port": False,
+        "filter_chains": [{"filters": [manager]}],
+        "socket_options": [],
+    }
+
+
+def _connection_manager(name: str) -> dict[str, Any]:
+    return message(
+        "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix="gateway",
+        rds={"config_source": from_ads(), "route_config_name": name},
+        http_filters=[_model_to_metadata(), _picker(), _router()],
+        early_header_mutation_extensions=[_without_steering()],
+        local_reply_config=local_replies(),
+        server_name="argosy",
+        use_remote_address=True,
+        preserve_external_request_id=True,
+        always_set_request_id_in_response=True,
+        normalize_path=True,
+        request_headers_timeout="60s",
+        stream_idle_timeout="3600s",
+        stream_flush_timeout="300s",
+        common_http_protocol_options={"headers_with_underscores_action": "DROP_HEADER", "idle_timeout": "3600s"},
+        http2_protocol_options={
+            "max_concurrent_streams": 1024,
+            "initial_stream_window_size": 1024 * 1024,
+            "initial_connection_window_size": 16 * 1024 * 1024,
+        },
+    )
+
+
+def _without_steering() -> dict[str, Any]:
+    """Remove what only picker and Envoy may say, and Envoy's own knobs: retries and timeouts are not the client's."""
+    removals: list[dict[str, Any]] = [{"remove": name} for name in STEERING_HEADERS]
+    removals.append({"remove_on_match": {"key_matcher": {"prefix": "x-envoy-"}}})
+    return extension(
+        "http.early_header_mutation.header_mutation",
+        message("extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation", mutations=removals),
+    )
+
+
+def _model_to_metadata() -> dict[str, Any]:
+    rule = {
+        "selectors": [{"key": "model"}],
+        "on_present": {
+            "metadata_namespace": MODEL_METADATA_NAMESPACE,
+            "key": MODEL_METADATA_KEY,
+            "type": "STRING",
+        },
+    }
+    return extension(
+        "filters.http.json_to_metadata",
+        message(
+            "extensions.filters.http.json_to_metadata.v3.JsonToMetadata",
+            request_rules={"rules": [rule], "allow_empty_content_type": True},
+        ),
+    )
+
+
+def _picker() -> dict[str, Any]:
+    """Call the picker once a request: its body whole, the answer's headers and end, none of the answer's body."""
+    untyped = {"untyped": [DESTINATION_NAMESPACE]}
+    retry = retry_elsewhere("connect-failure,refused-stream,reset,unavailable", 2)
+    return extension(
+        "filters.http.ext_proc",
+        message(
+            "extensions.filters.http.ext_proc.v3.ExternalProcessor",
+            grpc_service={"envoy_grpc": {"cluster_name": PICKERS, "retry_policy": retry}},
+            failure_mode_allow=True,
+            message_timeout=MESSAGE_TIMEOUT,
+            max_message_timeout=LONGEST_OVERRIDE,
+            processing_mode={
+                "request_header_mode": "SEND",
+                "request_body_mode": "BUFFERED",
+                "request_trailer_mode": "SKIP",
+                "response_header_mode": "SEND",
+                "response_body_mode": "NONE",
+                "response_trailer_mode": "SEND",
+            },
+            response_attributes=["upstream.address"],
+            metadata_options={"receiving_namespaces": untyped, "forwarding_namespaces": untyped},
+            mutation_rules={"allow_all_routing": True},
+        ),
+    )
+
+
+def _router() -> dict[str, Any]:
+    return extension(
+        "filters.http.router",
+        message("extensions.filters.http.router.v3.Router", suppress_envoy_headers=True),
+    )

@@ -1,0 +1,209 @@
+"""Statuses of GatewayClass, Gateway, HTTPRoute and InferencePool, as the Gateway API defines them.
+
+Rules of this file:
+
+- Conditions say what is wrong in one sentence, with the place and what to do.
+- Entries that other controllers wrote in a route's or a pool's parents are kept as they are.
+
+Sources: gateway.networking.k8s.io/v1 condition types and reasons; inference.networking.k8s.io/v1 InferencePool.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from argosy.api.gateway import (
+    GROUP,
+    ConditionsStatus,
+    Gateway,
+    GatewayAddress,
+    GatewayClass,
+    GatewayStatus,
+    HTTPRoute,
+    HTTPRouteStatus,
+    Listener,
+    ListenerStatus,
+    ParentReference,
+    RouteParentStatus,
+)
+from argosy.api.inference import InferencePool, InferencePoolStatus, PoolParentStatus
+from argosy.api.names import CONTROLLER_NAME
+from argosy.api.objects import Condition, Key
+from argosy.base.errors import Refused
+from argosy.decide.translation.attachment import Attachment, listener_problem
+from argosy.decide.translation.conditions import dated, fails, holds, judged
+from argosy.decide.translation.routes import backend_key, route_problems
+
+
+class ProxyReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What one Envoy made of what it was sent.
+
+    `accepted` is whether it has everything of the newest configuration in force; `refusal` is its complaint, empty
+    when there is none.
+    """
+
+    node: str
+    accepted: bool
+    refusal: str = ""
+
+
+def class_status(of: GatewayClass, now: str) -> ConditionsStatus:
+    """Accept a class of ours."""
+    conditions = [holds("Accepted", generation=of.metadata.generation)]
+    return ConditionsStatus(conditions=dated(conditions, of.status.conditions, now))
+
+
+def gateway_status(
+    gateway: Gateway, attached: Iterable[Attachment], proxies: Sequence[ProxyReport], bind_address: str, now: str
+) -> GatewayStatus:
+    """Say whether a Gateway is valid and in force, and what became of its listeners."""
+    generation = gateway.metadata.generation
+    unfit = [
+        (listener.name, problem)
+        for listener in gateway.spec.listeners
+        if (problem := listener_problem(gateway, listener)) is not None
+    ]
+    accepted = holds("Accepted", generation=generation)
+    if unfit:
+        sentence = "; ".join(f"listener {name}: {problem.why}" for name, problem in unfit)
+        accepted = holds("Accepted", reason="ListenersNotValid", message=sentence, generation=generation)
+        if len(unfit) == len(gateway.spec.listeners):
+            accepted = fails("Accepted", Refused(by="ListenersNotValid", why=sentence), generation=generation)
+    programmed = judged("Programmed", _unprogrammed(proxies), generation=generation)
+    counts = _attached_routes(attached)
+    before = {listener.name: listener.conditions for listener in gateway.status.listeners}
+    return GatewayStatus(
+        # An address that stands for every one of a host is none to reach it at.
+        addresses=() if bind_address in ("0.0.0.0", "::") else (GatewayAddress(type="IPAddress", value=bind_address),),
+        conditions=dated([accepted, programmed], gateway.status.conditions, now),
+        listeners=tuple(
+            ListenerStatus(
+                name=listener.name,
+                attached_routes=counts.get(listener.name, 0),
+                supported_kinds=({"group": GROUP, "kind": "HTTPRoute"},),
+                conditions=dated(
+                    _listener_conditions(gateway, listener, programmed), before.get(listener.name, ()), now
+                ),
+            )
+            for listener in gateway.spec.listeners
+        ),
+    )
+
+
+def route_status(route: HTTPRoute, attached: Iterable[Attachment], pools: frozenset[Key], now: str) -> HTTPRouteStatus:
+    """Say what each of our Gateways made of a route; `attached` are the route's own attachments."""
+    others = tuple(parent for parent in route.status.parents if parent.controller_name != CONTROLLER_NAME)
+    before = {parent.parent_ref: parent.conditions for parent in route.status.parents if parent not in others}
+    problems = route_problems(route, pools)
+    conditions = [judged("ResolvedRefs", next(iter(problems.references), None), generation=route.metadata.generation)]
+    if problems.dropped:
+        sentence = "; ".join(problem.why for problem in problems.dropped)
+        dropped = Refused(by="UnsupportedValue", why=f"Dropped Rule: {sentence}")
+    else:
+        dropped = None
+    ours = []
+    for attachment in attached:
+        nothing_left = dropped if len(problems.dropped) == problems.rules else None
+        accepted = judged("Accepted", attachment.refused or nothing_left, generation=route.metadata.generation)
+        mine = [accepted, *conditions]
+        if dropped is not None and nothing_left is None:
+            mine.append(
+                holds("PartiallyInvalid", reason=dropped.by, message=dropped.why, generation=route.metadata.generation)
+            )
+        ours.append(
+            RouteParentStatus(
+                parent_ref=attachment.parent,
+                controller_name=CONTROLLER_NAME,
+                conditions=dated(mine, before.get(attachment.parent, ()), now),
+            )
+        )
+    return HTTPRouteStatus(parents=(*others, *ours))
+
+
+def pool_status(
+    pool: InferencePool, gateways: Iterable[Gateway], attached: Iterable[Attachment], now: str
+) -> InferencePoolStatus:
+    """Say which of our Gateways lead to a pool, by a route that was accepted or not; `attached` are all attachments."""
+    others = tuple(parent for parent in pool.status.parents if parent.controller_name != CONTROLLER_NAME)
+    before = {
+        Key(parent.parent_ref.namespace or "", parent.parent_ref.name): parent.conditions
+        for parent in pool.status.parents
+        if parent not in others
+    }
+    leading: dict[Key, bool] = {}
+    for attachment in attached:
+        if pool.key in _pools_of(attachment.route):
+            gateway = Key(attachment.parent.namespace or attachment.route.key.namespace, attachment.parent.name)
+            leading[gateway] = leading.get(gateway, False) or attachment.refused is None
+    ours = tuple(
+        PoolParentStatus(
+            parent_ref=ParentReference(
+                group=GROUP, kind="Gateway", name=gateway.metadata.name, namespace=gateway.metadata.namespace
+            ),
+            controller_name=CONTROLLER_NAME,
+            conditions=dated(_pool_conditions(pool, accepted=leading[gateway.key]), before.get(gateway.key, ()), now),
+        )
+        for gateway in gateways
+        if gateway.key in leading
+    )
+    return InferencePoolStatus(parents=(*others, *ours))
+
+
+def _unprogrammed(proxies: Sequence[ProxyReport]) -> Refused | None:
+    for proxy in proxies:
+        if proxy.refusal:
+            return Refused(by="Invalid", why=f"Envoy {proxy.node} refuses its configuration: {proxy.refusal}")
+    if not proxies:
+        return Refused(by="Pending", why="no Envoy is connected")
+    waiting = [proxy.node for proxy in proxies if not proxy.accepted]
+    return Refused(by="Pending", why=f"Envoy {waiting[0]} has not taken its configuration yet") if waiting else None
+
+
+def _listener_conditions(gateway: Gateway, listener: Listener, programmed: Condition) -> list[Condition]:
+    generation = gateway.metadata.generation
+    problem = listener_problem(gateway, listener)
+    conflict = problem if problem is not None and problem.by == "HostnameConflict" else None
+    conflicted = (
+        holds("Conflicted", reason=conflict.by, message=conflict.why, generation=generation)
+        if conflict
+        else (fails("Conflicted", Refused(by="NoConflicts", why=""), generation=generation))
+    )
+    unusable = Refused(by="Invalid", why=problem.why) if problem is not None else None
+    return [
+        judged("Accepted", problem, generation=generation),
+        conflicted,
+        programmed if unusable is None else fails("Programmed", unusable, generation=generation),
+        holds("ResolvedRefs", generation=generation),
+    ]
+
+
+def _attached_routes(attached: Iterable[Attachment]) -> dict[str, int]:
+    routes: dict[str, set[Key]] = {}
+    for attachment in attached:
+        for name in attachment.hostnames:
+            routes.setdefault(name, set()).add(attachment.route.key)
+    return {name: len(keys) for name, keys in routes.items()}
+
+
+def _pools_of(route: HTTPRoute) -> set[Key]:
+    return {
+        backend_key(ref, route)
+        for rule in route.spec.rules
+        for ref in rule.backend_refs
+        if ref.kind == "InferencePool" and ref.namespace in (None, route.metadata.namespace)
+    }
+
+
+def _pool_conditions(pool: InferencePool, *, accepted: bool) -> list[Condition]:
+    generation = pool.metadata.generation
+    unrouted = None if accepted else Refused(by="HTTPRouteNotAccepted", why="no HTTPRoute to this pool is accepted")
+    own_picker = pool.spec.endpoint_picker_ref
+    picker = (
+        Refused(
+            by="InvalidExtensionRef",
+            why=f"endpointPickerRef {own_picker.name} is not asked, the gateway's own picker is; remove the reference",
+        )
+        if own_picker is not None
+        else None
+    )
+    return [judged("Accepted", unrouted, generation=generation), judged("ResolvedRefs", picker, generation=generation)]

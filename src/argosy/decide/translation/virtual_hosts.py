@@ -1,0 +1,155 @@
+"""Envoy's routes, made from the route table.
+
+Rules of this file:
+
+- In every virtual host, in this order: the list of models; the pool that the picker named; the table's entries by
+  what Envoy itself knows, for when no picker answers; nowhere.
+- A virtual host holds, in the table's order, every entry whose hostname covers its own, so that the first match is
+  the table's first match.
+- Envoy knows the model from the body's metadata, never from a header that a client could set.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from argosy.api.names import MAX_BODY_BYTES, MODEL_HEADER, MODEL_METADATA_KEY, MODEL_METADATA_NAMESPACE, POOL_HEADER
+from argosy.api.objects import Key
+from argosy.decide.routing.table import Match, RouteEntry
+from argosy.decide.translation.clusters import NOWHERE, pool_cluster_name
+from argosy.decide.translation.local_replies import error_body
+from argosy.decide.translation.matches import covers
+from argosy.decide.translation.plan import PortPlan
+from argosy.decide.translation.values import message, retry_elsewhere
+
+RETRIES = 3
+
+
+def route_configuration(port: PortPlan, name: str) -> dict[str, Any]:
+    """Give the route configuration of one port."""
+    hostnames = sorted({"", *(entry.match.hostname for entry in port.table.entries)})
+    hosts = [_virtual_host(hostname, port.table.entries) for hostname in hostnames]
+    longest = max(len(json.dumps(host)) for host in hosts)
+    return {
+        "name": name,
+        "virtual_hosts": hosts,
+        "ignore_port_in_host_matching": True,
+        "max_direct_response_body_size_bytes": max(4096, longest),
+    }
+
+
+def _virtual_host(hostname: str, entries: Iterable[RouteEntry]) -> dict[str, Any]:
+    entries = tuple(entry for entry in entries if covers(entry.match.hostname, hostname))
+    return {
+        "name": hostname or "*",
+        "domains": [hostname or "*"],
+        "request_body_buffer_limit": MAX_BODY_BYTES,
+        "retry_policy": retry_elsewhere("connect-failure,refused-stream,reset", RETRIES),
+        "routes": [
+            _models(entries),
+            *_picked(entries),
+            *(_unpicked(entry) for entry in entries),
+            {"match": {"prefix": "/"}, "route": _to_cluster(NOWHERE, None)},
+        ],
+    }
+
+
+def _models(entries: Iterable[RouteEntry]) -> dict[str, Any]:
+    """List the models in OpenAI's form, whether a picker answers or not."""
+    names = sorted({entry.match.model for entry in entries if entry.match.model is not None and entry.pools})
+    listing = {
+        "object": "list",
+        "data": [{"id": name, "object": "model", "created": 0, "owned_by": "argosy"} for name in names],
+    }
+    off = message("extensions.filters.http.ext_proc.v3.ExtProcPerRoute", disabled=True)
+    return {
+        "match": {"path": "/v1/models", "headers": [_equals(":method", "GET")]},
+        **_direct_response(200, json.dumps(listing)),
+        "typed_per_filter_config": {"envoy.filters.http.ext_proc": off},
+    }
+
+
+def _picked(entries: tuple[RouteEntry, ...]) -> Iterator[dict[str, Any]]:
+    """Follow the pool that the picker named.
+
+    Where some entry has a timeout, the entry that the picker matched is found again, in order, by the model's header,
+    which the picker sets too.
+    """
+    if any(entry.timeout_s is not None for entry in entries):
+        for entry in entries:
+            for pool in entry.pools:
+                conditions = _conditions(entry.match, model_header=True)
+                conditions.setdefault("headers", []).append(_equals(POOL_HEADER, str(pool.pool)))
+                yield {"match": conditions, "route": _to_cluster(pool_cluster_name(pool.pool), entry.timeout_s)}
+    for key in sorted({pool.pool for entry in entries for pool in entry.pools}):
+        yield {
+            "match": {"prefix": "/", "headers": [_equals(POOL_HEADER, str(key))]},
+            "route": _to_cluster(pool_cluster_name(key), None),
+        }
+
+
+def _unpicked(entry: RouteEntry) -> dict[str, Any]:
+    match = _conditions(entry.match, model_header=False)
+    positive = [(pool.pool, pool.weight) for pool in entry.pools if pool.weight > 0]
+    if not positive:
+        return {
+            "match": match,
+            **_direct_response(500, error_body("no backend of this route can be reached", "server_error", 500)),
+        }
+    if len(positive) == 1:
+        return {"match": match, "route": _to_cluster(pool_cluster_name(positive[0][0]), entry.timeout_s)}
+    weighted = [{"name": pool_cluster_name(pool), "weight": weight} for pool, weight in _joined(positive)]
+    return {"match": match, "route": {"weighted_clusters": {"clusters": weighted}, **_times(entry.timeout_s)}}
+
+
+def _joined(weighted: Iterable[tuple[Key, int]]) -> list[tuple[Key, int]]:
+    weights: dict[Key, int] = {}
+    for pool, weight in weighted:
+        weights[pool] = weights.get(pool, 0) + weight
+    return list(weights.items())
+
+
+def _conditions(match: Match, *, model_header: bool) -> dict[str, Any]:
+    headers = [_equals(header.name, header.value) for header in match.headers]
+    if match.method:
+        headers.append(_equals(":method", match.method))
+    if match.model is not None and model_header:
+        headers.append(_equals(MODEL_HEADER, match.model))
+    if match.path_exact:
+        conditions: dict[str, Any] = {"path": match.path}
+    elif match.path == "/":
+        conditions = {"prefix": "/"}
+    else:
+        conditions = {"path_separated_prefix": match.path}
+    if headers:
+        conditions["headers"] = headers
+    if match.model is not None and not model_header:
+        conditions["dynamic_metadata"] = [
+            {
+                "filter": MODEL_METADATA_NAMESPACE,
+                "path": [{"key": MODEL_METADATA_KEY}],
+                "value": {"string_match": {"exact": match.model}},
+            }
+        ]
+    return conditions
+
+
+def _equals(name: str, value: str) -> dict[str, Any]:
+    return {"name": name, "string_match": {"exact": value}}
+
+
+def _to_cluster(name: str, timeout_s: float | None) -> dict[str, Any]:
+    return {"cluster": name, **_times(timeout_s)}
+
+
+def _times(timeout_s: float | None) -> dict[str, Any]:
+    """Envoy's own default of 15 s would cut answers; 0 is none."""
+    return {"timeout": f"{timeout_s or 0:g}s"}
+
+
+def _direct_response(status: int, body: str) -> dict[str, Any]:
+    header = {"key": "content-type", "value": "application/json"}
+    return {
+        "direct_response": {"status": status, "body": {"inline_string": body}},
+        "response_headers_to_add": [{"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}],
+    }
