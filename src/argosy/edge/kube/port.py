@@ -4,8 +4,8 @@ Rules of this file:
 
 - Objects are read with `list` and `watch`, by kind; a resource version orders all changes of a store and is opaque.
 - `apply` writes a whole object, status aside, for one owner; an object of another owner is refused, and a field that
-  its owner leaves out is removed. Nothing changes,
-  and no event is sent, when what is wanted is already a subset of what is there.
+  its owner wrote before and now leaves out is removed. Nothing changes, and no event is sent, when all that is wanted
+  is there already, empty values and defaults aside.
 - `write_status` replaces the status alone and is open to any owner: the object's maker and its status writer differ.
 - Deleting what is not there is no error: whoever wanted it gone has what they wanted.
 

@@ -1,0 +1,142 @@
+"""Envoy's external processing, as values: the messages of one stream, the answers to them, and the port that serves it.
+
+Rules of this file:
+
+- One stream carries one HTTP request. Envoy speaks first, one message per phase of the request; every message but a
+  body that goes on gets exactly one answer, and an `Answer` is the last word.
+- A `Session` is one stream's state machine: it neither waits nor knows the transport. What the other side may not say
+  raises `PeerError`, which ends that stream and no other.
+- A transport calls `close` once for each session that it opened, however the stream ended.
+
+Sources: envoy/service/ext_proc/v3/external_processor.proto; the Endpoint Picker Protocol (GIE proposal 004, 1.0.0).
+"""
+
+import enum
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import msgspec
+
+
+class Phase(enum.Enum):
+    """What a message is about, and its answer too; the values are the fields of ProcessingResponse."""
+
+    REQUEST_HEADERS = "request_headers"
+    REQUEST_BODY = "request_body"
+    REQUEST_TRAILERS = "request_trailers"
+    RESPONSE_HEADERS = "response_headers"
+    RESPONSE_BODY = "response_body"
+    RESPONSE_TRAILERS = "response_trailers"
+
+
+class BodyMode(enum.Enum):
+    """How the request's body is sent, numbered as in ProcessingMode.BodySendMode."""
+
+    NONE = 0
+    STREAMED = 1
+    BUFFERED = 2
+    BUFFERED_PARTIAL = 3
+    FULL_DUPLEX_STREAMED = 4
+    GRPC = 5
+
+
+class RequestHeaders(msgspec.Struct, frozen=True, kw_only=True):
+    """The request's headers by lower-case name, pseudo-headers among them; values of repeated ones joined by commas.
+
+    `subset` is the proxy's subset hint, None when it has none.
+    """
+
+    headers: Mapping[str, str]
+    end_of_stream: bool = False
+    body_mode: BodyMode = BodyMode.BUFFERED
+    subset: str | tuple[str, ...] | None = None
+
+
+class RequestBody(msgspec.Struct, frozen=True, kw_only=True):
+    """The request's body, or a part of it."""
+
+    body: bytes
+    end_of_stream: bool = True
+
+
+class RequestTrailers(msgspec.Struct, frozen=True, kw_only=True):
+    """The request's trailers."""
+
+
+class ResponseHeaders(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer has begun: its status (0 if absent) and who gives it, `ip:port`, as far as the proxy says."""
+
+    status: int
+    served: str = ""
+
+
+class ResponseBody(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of the answer."""
+
+
+class ResponseTrailers(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer has ended."""
+
+
+Message = RequestHeaders | RequestBody | RequestTrailers | ResponseHeaders | ResponseBody | ResponseTrailers
+
+
+class Proceed(msgspec.Struct, frozen=True, kw_only=True):
+    """Go on; nothing changes."""
+
+    phase: Phase
+
+
+class Steer(msgspec.Struct, frozen=True, kw_only=True):
+    """Change the request's headers, forget the route found for the old ones, and go to `destination`.
+
+    `destination` is an ordered list `ip:port,ip:port`; it is sent as metadata, and as a header if it is among
+    `set_headers`.
+    """
+
+    phase: Phase
+    set_headers: tuple[tuple[str, str], ...]
+    remove_headers: tuple[str, ...]
+    destination: str
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer the client now, in the place of any upstream. `details` goes to the proxy's access log."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+    details: str = ""
+
+
+Reply = Proceed | Steer | Answer
+
+
+class Session(Protocol):
+    """The state of one stream."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether the request is decided, so that ending the stream with status OK harms nothing."""
+
+    def receive(self, message: Message) -> Reply | None:
+        """Take a message and give its answer, None while a body goes on. Raises `PeerError`."""
+
+    def close(self) -> None:
+        """Take note that the stream has ended."""
+
+
+class Server(Protocol):
+    """A transport that serves."""
+
+    port: int
+
+    async def drain(self, grace_s: float) -> None:
+        """Take no more streams, end settled ones with OK, and give the others so much time to be settled."""
+
+
+class Transport(Protocol):
+    """Serves ext_proc, and gRPC health beside it, at an address."""
+
+    async def __call__(self, address: str, open_session: Callable[[], Session], *, ready: Callable[[], bool]) -> Server:
+        """Serve at `ip:port` (port 0: any). Raises `UserError` when the address cannot be used."""
