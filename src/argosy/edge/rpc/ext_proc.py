@@ -131,6 +131,10 @@ class Server(Protocol):
 
     port: int
 
+    @property
+    def streams(self) -> int:
+        """Streams that are open now."""
+
     async def drain(self, grace_s: float) -> None:
         """Take no more streams, end settled ones with OK, and give the others so much time to be settled."""
 

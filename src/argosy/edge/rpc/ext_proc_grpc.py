@@ -43,6 +43,11 @@ class GrpcServer:
         self._draining = False
         self._streams: set[_Stream] = set()
 
+    @property
+    def streams(self) -> int:
+        """Streams that are open now."""
+        return len(self._streams)
+
     async def process(self, _unused: object, context: Any) -> None:
         """Serve one stream (the `Process` method)."""
         stream = _Stream(self._open_session())

@@ -1,0 +1,90 @@
+"""What the picker answers by itself: OpenAI's JSON with a status, a sentence and a reason that is counted.
+
+The reasons are the values of the metric's label `reason`, and the details in Envoy's access log.
+"""
+
+from collections.abc import Collection
+from typing import Final
+
+import msgspec
+
+from argosy.api import openai
+from argosy.api.names import DROPPED_REASON, MAX_BODY_BYTES
+from argosy.api.objects import Key
+from argosy.apps.picker.world import PoolView
+from argosy.edge.rpc.ext_proc import Answer
+
+_JSON: Final = ("content-type", openai.JSON_CONTENT_TYPE)
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer that is an error, and the reason under which it is counted."""
+
+    reason: str
+    answer: Answer
+
+
+def models(names: Collection[str]) -> Answer:
+    """Answer `GET /v1/models`."""
+    return Answer(status=200, body=openai.model_list(names), headers=(_JSON,), details="argosy_models")
+
+
+def bad_body(problem: openai.BadBody) -> Refusal:
+    """Refuse a body that cannot be read: 400."""
+    body = openai.error_body(problem.why, kind=openai.INVALID_REQUEST, code=problem.code, param=problem.param)
+    return _refusal("bad_body", 400, body)
+
+
+def empty_body() -> Refusal:
+    """Refuse a request that should have a body: 400."""
+    return bad_body(
+        openai.BadBody(why="The request has no body; send a JSON object with a `model`.", code="empty_body")
+    )
+
+
+def too_large(body_bytes: int) -> Refusal:
+    """Refuse a body above the limit: 413."""
+    sentence = f"The body has {body_bytes} bytes; at most {MAX_BODY_BYTES} are taken."
+    return _refusal("too_large", 413, openai.error_body(sentence, kind=openai.INVALID_REQUEST, code="body_too_large"))
+
+
+def unknown_model(model: str, served: Collection[str]) -> Refusal:
+    """Refuse a model that no route leads to: 404."""
+    return _refusal("model_not_found", 404, openai.model_not_found(model, served))
+
+
+def no_route(method: str, path: str) -> Refusal:
+    """Refuse a request that no route takes: 404."""
+    sentence = f"Nothing is served at {method[:16]} {path.partition('?')[0][:200]}."
+    return _refusal("no_route", 404, openai.error_body(sentence, kind=openai.INVALID_REQUEST, code="not_found"))
+
+
+def no_backends(route: Key) -> Refusal:
+    """Refuse a request whose route leads nowhere, as the Gateway API says: 500."""
+    sentence = f"HTTPRoute {route} has no backend that exists; see its status."
+    return _refusal("no_backends", 500, openai.error_body(sentence, kind=openai.SERVER_ERROR, code="no_backends"))
+
+
+def no_endpoints(pool: Key, view: PoolView | None, *, in_subset: bool) -> Refusal:
+    """Refuse a request that no replica can take now: 503."""
+    body = openai.error_body(_why_none(pool, view, in_subset=in_subset), kind=openai.UNAVAILABLE, code="no_endpoints")
+    return _refusal("no_endpoints", 503, body, (DROPPED_REASON, "rejected-no-endpoints"))
+
+
+def _why_none(pool: Key, view: PoolView | None, *, in_subset: bool) -> str:
+    if view is None:
+        return f"InferencePool {pool} does not exist."
+    if not view.endpoints:
+        return f"Service `{view.service}` has no running replica (replicas 0, or all of them are starting)."
+    if not any(e.ready for e in view.endpoints):
+        return f"Service `{view.service}` has {len(view.endpoints)} replicas, none of them ready; try again."
+    if in_subset:
+        return f"None of the ready replicas of service `{view.service}` is in the subset that the proxy allows."
+    return f"Service `{view.service}` cannot take this request."
+
+
+def _refusal(reason: str, status: int, body: bytes, *headers: tuple[str, str]) -> Refusal:
+    return Refusal(
+        reason=reason,
+        answer=Answer(status=status, body=body, headers=(_JSON, *headers), details=f"argosy_{reason}"),
+    )

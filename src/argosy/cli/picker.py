@@ -1,0 +1,49 @@
+"""`argosy picker`: the process that picks an endpoint for every request."""
+
+import argparse
+import os
+from typing import Any
+
+from argosy.api.names import METRICS_PORT, PICKER_PORT
+from argosy.base.errors import UserError
+
+EXAMPLES = """examples:
+  argosy picker --store unix:///run/argosy/store.sock --address 127.9.0.2:9002 --metrics-address 127.9.0.2:9090"""
+
+
+def register(subparsers: Any, summary: str) -> None:
+    """Add the verb."""
+    parser = subparsers.add_parser(
+        "picker",
+        help=summary,
+        description="Serves Envoy's ext_proc: reads a request's model, picks an endpoint of its pool.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--store",
+        default=os.environ.get("ARGOSY_STORE", ""),
+        metavar="URL",
+        help="the object store, unix:///PATH (default: $ARGOSY_STORE)",
+    )
+    parser.add_argument(
+        "--address", default=f"0.0.0.0:{PICKER_PORT}", metavar="IP:PORT", help="where ext_proc is served (%(default)s)"
+    )
+    parser.add_argument(
+        "--metrics-address",
+        default=f"0.0.0.0:{METRICS_PORT}",
+        metavar="IP:PORT",
+        help="where /metrics, /healthz and /readyz are served (%(default)s)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT."""
+    from argosy.apps.picker.process import run_picker  # noqa: PLC0415 - other verbs do not pay for it
+    from argosy.apps.picker.serve import Settings  # noqa: PLC0415
+
+    if not args.store:
+        raise UserError("no object store: give --store unix:///PATH or set ARGOSY_STORE")
+    run_picker(args.store, Settings(address=args.address, metrics_address=args.metrics_address))
+    return 0

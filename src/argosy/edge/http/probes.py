@@ -1,0 +1,42 @@
+"""What every process of ours shows beside its work: /metrics, /healthz and /readyz."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+from aiohttp import web
+
+from argosy.base.errors import UserError
+
+EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@contextlib.asynccontextmanager
+async def serve_probes(address: str, *, metrics: Callable[[], bytes], ready: Callable[[], bool]) -> AsyncIterator[int]:
+    """Serve at `ip:port` (port 0: any) while the context lasts; gives the port. Raises `UserError` if it is taken."""
+
+    async def show_metrics(_request: web.Request) -> web.Response:
+        return web.Response(body=metrics(), headers={"content-type": EXPOSITION})
+
+    async def show_health(_request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def show_readiness(_request: web.Request) -> web.Response:
+        return web.Response(text="ready\n") if ready() else web.Response(status=503, text="not ready\n")
+
+    app = web.Application()
+    app.add_routes(
+        [web.get("/metrics", show_metrics), web.get("/healthz", show_health), web.get("/readyz", show_readiness)]
+    )
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        host, _, port = address.rpartition(":")
+        site = web.TCPSite(runner, host.strip("[]"), int(port))
+        try:
+            await site.start()
+        except OSError as error:
+            raise UserError(f"cannot serve metrics at {address}: {error.strerror}") from error
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,89 @@
+"""Scrapes the metrics pages of engines: often while they work, seldom while they idle.
+
+Rules of this file:
+
+- An endpoint is scraped every `BUSY_S` while the owner says that it is busy, every `IDLE_S` otherwise, once at a time.
+- Everything is bounded: pages, seconds, connections. An endpoint that does not answer costs its own scrapes only.
+"""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from typing import Final, Generic, Protocol, TypeVar
+
+import aiohttp
+
+from argosy.base.endpoint import Endpoint
+from argosy.base.errors import PeerError
+from argosy.edge.http.exposition import family_sums
+
+BUSY_S: Final = 0.5
+IDLE_S: Final = 4.0
+TICK_S: Final = 0.25
+TIMEOUT_S: Final = 2.0
+CONNECTIONS: Final = 32
+MAX_PAGE_BYTES: Final = 2 * 1024 * 1024
+
+MarkT = TypeVar("MarkT")
+
+
+class ScrapeOwner(Protocol, Generic[MarkT]):
+    """Says what is scraped, and takes what comes of it."""
+
+    def targets(self) -> Collection[Endpoint]:
+        """Endpoints to scrape."""
+
+    def busy(self, endpoint: Endpoint) -> bool:
+        """Whether the endpoint's load changes now."""
+
+    def scrape_began(self, endpoint: Endpoint) -> MarkT:
+        """Take note that the endpoint is about to be asked."""
+
+    def scraped(self, mark: MarkT, families: dict[str, float]) -> None:
+        """Take the sums of the families that the page had."""
+
+    def scrape_failed(self, endpoint: Endpoint, why: str) -> None:
+        """Take note that the endpoint gave no page."""
+
+
+async def scrape_forever(owner: ScrapeOwner[MarkT], path: str, families: Sequence[str]) -> None:
+    """Scrape `http://ENDPOINT{path}` of all targets until cancelled."""
+    loop = asyncio.get_running_loop()
+    began_s: dict[Endpoint, float] = {}
+    running: set[Endpoint] = set()
+
+    async def scrape(session: aiohttp.ClientSession, endpoint: Endpoint) -> None:
+        mark = owner.scrape_began(endpoint)
+        try:
+            page = await _page(session, f"http://{endpoint}{path}")
+            owner.scraped(mark, family_sums(page, families))
+        except PeerError as error:
+            owner.scrape_failed(endpoint, str(error))
+        finally:
+            running.discard(endpoint)
+
+    connector = aiohttp.TCPConnector(limit=CONNECTIONS, limit_per_host=1, keepalive_timeout=3 * IDLE_S)
+    async with aiohttp.ClientSession(connector=connector) as session, asyncio.TaskGroup() as group:
+        while True:
+            now_s, targets = loop.time(), set(owner.targets())
+            began_s = {endpoint: at for endpoint, at in began_s.items() if endpoint in targets}
+            for endpoint in sorted(targets - running):
+                if now_s - began_s.get(endpoint, -IDLE_S) >= (BUSY_S if owner.busy(endpoint) else IDLE_S):
+                    began_s[endpoint] = now_s
+                    running.add(endpoint)
+                    group.create_task(scrape(session, endpoint))
+            await asyncio.sleep(TICK_S)
+
+
+async def _page(session: aiohttp.ClientSession, url: str) -> bytes:
+    page = bytearray()
+    try:
+        async with session.get(url, timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as response:
+            if response.status != 200:
+                raise PeerError(f"{url} answered {response.status}")
+            async for chunk in response.content.iter_any():
+                page += chunk
+                if len(page) > MAX_PAGE_BYTES:
+                    raise PeerError(f"{url} is longer than {MAX_PAGE_BYTES} bytes")
+    except (TimeoutError, aiohttp.ClientError, OSError) as error:
+        raise PeerError(f"{url}: {error or type(error).__name__}") from error
+    return bytes(page)
