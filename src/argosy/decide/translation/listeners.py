@@ -94,7 +94,11 @@ def _model_to_metadata() -> dict[str, Any]:
 def _picker() -> dict[str, Any]:
     """Call the picker once a request: its body whole, the answer's headers and end, none of the answer's body."""
     untyped = {"untyped": [DESTINATION_NAMESPACE]}
-    retry = retry_elsewhere("connect-failure,refused-stream,reset,unavailable", 2)
+    stand_by = message("extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig", update_frequency=1)
+    retry = {
+        **retry_elsewhere("connect-failure,refused-stream,reset,unavailable", 2),
+        "retry_priority": extension("retry_priorities.previous_priorities", stand_by),
+    }
     return extension(
         "filters.http.ext_proc",
         message(

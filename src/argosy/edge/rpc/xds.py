@@ -4,7 +4,6 @@ An Envoy says by its node's cluster which Gateway it serves (`namespace/name`). 
 """
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -12,7 +11,7 @@ import grpc
 from envoy.service.discovery.v3 import discovery_pb2
 
 from argosy.base.endpoint import Endpoint
-from argosy.base.errors import PeerError, UserError
+from argosy.base.errors import UserError
 from argosy.edge.rpc.xds_encoding import Snapshot
 from argosy.edge.rpc.xds_session import Request, Response, Session
 
@@ -100,21 +99,24 @@ class XdsServer:
                 stream.woken.set()
         self._report()
 
-    async def _serve(self, requests: AsyncIterator[Any], _context: Any) -> AsyncIterator[Any]:
+    async def _serve(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         stream = _Stream()
         reader = asyncio.create_task(self._read(stream, requests))
         try:
             while not reader.done():
                 stream.woken.clear()
-                for response in stream.session.responses():
+                for response in tuple(stream.session.responses()):
                     yield _message(response)
                 self._report()
-                with contextlib.suppress(TimeoutError):
+                try:
                     async with asyncio.timeout(OFFER_AGAIN_S if stream.session.refusal else None):
                         await stream.woken.wait()
-                        continue
-                stream.session.offer_again()
-            reader.result()
+                except TimeoutError:
+                    stream.session.offer_again()
+            if not stream.node:
+                await context.abort(
+                    grpc.StatusCode.INVALID_ARGUMENT, "the first request of a stream must name its node"
+                )
         finally:
             reader.cancel()
             self._streams.discard(stream)
@@ -123,13 +125,13 @@ class XdsServer:
     async def _read(self, stream: _Stream, requests: AsyncIterator[Any]) -> None:
         try:
             async for message in requests:
-                if message.HasField("node") and not stream.node:
+                if not stream.node:
                     stream.gateway, stream.node = message.node.cluster, message.node.id
                     self._streams.add(stream)
                     if stream.gateway in self._snapshots:
                         stream.session.offer(self._snapshots[stream.gateway])
                 if not stream.node:
-                    raise PeerError("the first request of an ADS stream names no node")
+                    return
                 stream.session.receive(_request(message))
                 stream.woken.set()
         finally:

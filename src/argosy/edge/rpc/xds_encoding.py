@@ -50,25 +50,32 @@ Snapshot = Mapping[str, Mapping[str, Encoded]]
 """Resources by type URL, then by name."""
 
 
+Values = Mapping[str, Iterable[Mapping[str, Any]]]
+"""Resources as values, by type URL."""
+
+
 class Encoder:
-    """Encodes values; those that it encoded the last time are not encoded again."""
+    """Encodes the values of all gateways; those that it encoded the last time are not encoded again."""
 
     def __init__(self) -> None:
-        self._last: dict[tuple[str, str], tuple[Mapping[str, Any], Encoded]] = {}
+        self._last: dict[tuple[str, str, str], tuple[Mapping[str, Any], Encoded]] = {}
 
-    def encode(self, values: Mapping[str, Iterable[Mapping[str, Any]]]) -> Snapshot:
-        """Give a snapshot of values by type URL. Raises `CallerError` for a value that is not of its type."""
-        snapshot: dict[str, dict[str, Encoded]] = {url: {} for url in _MESSAGES}
+    def encode(self, gateways: Mapping[str, Values]) -> dict[str, Snapshot]:
+        """Give a snapshot for each gateway. Raises `CallerError` for a value that is not of its type."""
+        snapshots: dict[str, Snapshot] = {}
         latest = {}
-        for url, resources in values.items():
-            for value in resources:
-                name = value[_MESSAGES[url][1]]
-                known = self._last.get((url, name))
-                encoded = known[1] if known is not None and known[0] == value else _encode(url, value)
-                latest[url, name] = (value, encoded)
-                snapshot[url][name] = encoded
+        for gateway, values in gateways.items():
+            snapshot: dict[str, dict[str, Encoded]] = {url: {} for url in _MESSAGES}
+            for url, resources in values.items():
+                for value in resources:
+                    name = value[_MESSAGES[url][1]]
+                    known = self._last.get((gateway, url, name))
+                    encoded = known[1] if known is not None and known[0] == value else _encode(url, value)
+                    latest[gateway, url, name] = (value, encoded)
+                    snapshot[url][name] = encoded
+            snapshots[gateway] = snapshot
         self._last = latest
-        return snapshot
+        return snapshots
 
 
 def _encode(url: str, value: Mapping[str, Any]) -> Encoded:

@@ -68,7 +68,7 @@ class Session:
 
     @property
     def accepted(self) -> bool:
-        """Whether Envoy has acknowledged everything of the newest snapshot, all types of which it has asked for."""
+        """Whether Envoy has acknowledged everything of the newest snapshot."""
         return bool(self._snapshot) and not self.refusal and all(map(self._settled, ORDER))
 
     @property
@@ -106,11 +106,11 @@ class Session:
             return
         for url in ORDER:
             state = self._types[url]
-            if state.subscribed and not state.awaiting and not self._settled(url):
+            if state.subscribed and not state.awaiting and not self._settled(url):  # at most one is under way
                 yield self._respond(url, state)
             if state.awaiting or not self._clusters_are_warm(url):
                 return
-        if all(map(self._settled, ORDER)) and any(self._leaving.values()):
+        if self.accepted and any(self._leaving.values()):
             self._leaving = {CLUSTERS: {}, ASSIGNMENTS: {}}
             yield from self.responses()
 
@@ -136,8 +136,9 @@ class Session:
     def _settled(self, url: str) -> bool:
         """Whether Envoy has answered a response with what it should have now, be it with a refusal."""
         state = self._types[url]
-        current = state.sent == version_of(self._wanted(url)) and not state.stale
-        return state.subscribed and not state.awaiting and current
+        if not state.subscribed:
+            return not self._snapshot[url]
+        return not state.awaiting and not state.stale and state.sent == version_of(self._wanted(url))
 
     def _clusters_are_warm(self, url: str) -> bool:
         """Hold listeners and routes back until Envoy has asked for the endpoints of all new clusters and got them."""
