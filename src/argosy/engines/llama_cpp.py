@@ -13,7 +13,7 @@ from argosy.api.names import ENGINE_PORT, MAX_BODY_BYTES
 
 NAME: Final = "llama.cpp"
 """The value of `spec.engine.name` and of the label `llm-d.ai/engine-type`."""
-IMAGE: Final = f"ghcr.io/argosy-dev/engine-llama-cpp:{__version__}"
+IMAGE: Final = f"argosy/engine-llama.cpp:{__version__}"
 """The container image; the laptop runner maps it to this installation's own `argosy`."""
 COMMAND: Final = ("argosy", "engine")
 
@@ -43,6 +43,8 @@ MAX_WAITING: Final = 512
 MAX_REQUEST_BYTES: Final = MAX_BODY_BYTES
 DRAIN_S: Final = 120
 """How long running answers may take after SIGTERM before they are cut off."""
+WRITE_TIMEOUT_S: Final = 60
+"""How long a client may take nothing of its answer before it is cut off."""
 GRACE_S: Final = DRAIN_S + 10
 """`terminationGracePeriodSeconds`: the drain and the time to say goodbye."""
 
@@ -80,6 +82,7 @@ REQUEST_SUCCESS: Final = "vllm:request_success"
 TIME_TO_FIRST_TOKEN: Final = "vllm:time_to_first_token_seconds"  # noqa: S105 - a metric, not a secret
 INTER_TOKEN_LATENCY: Final = "vllm:inter_token_latency_seconds"  # noqa: S105 - a metric, not a secret
 E2E_LATENCY: Final = "vllm:e2e_request_latency_seconds"
+QUEUE_TIME: Final = "vllm:request_queue_time_seconds"
 MODEL_LABEL: Final = "model_name"
 
 

@@ -1,0 +1,79 @@
+"""One request and its answer on the way to the client.
+
+Rules of this file:
+- Status and headers leave with the first token: until then a gateway can send the request elsewhere.
+- A client that takes nothing for `write_timeout_s` is cut off.
+- An answer that cannot be finished ends with a reset, never with a proper end.
+"""
+
+import asyncio
+
+from aiohttp import web
+
+from argosy.apps.engine.answer import Answer, is_error
+from argosy.apps.engine.channel import Channel
+from argosy.apps.engine.replies import error_reply, json_reply, relayed_error, unavailable
+from argosy.apps.engine.request import Request
+
+
+class Exchange:
+    """Between the generating thread, which fills `channel`, and the client of `http`."""
+
+    def __init__(self, http: web.Request, request: Request, *, write_timeout_s: float) -> None:
+        self._http = http
+        self._request = request
+        self._write_timeout_s = write_timeout_s
+        self._answer = Answer(request)
+        self.channel = Channel(asyncio.get_running_loop())
+        self.refused = False
+        """llama.cpp did not begin; the request counts nowhere."""
+        self.finished: Answer | None = None
+        """The answer, once the client has all of it."""
+
+    async def respond(self) -> web.StreamResponse:
+        """Wait for the first token, and send the answer as the client asked for it."""
+        chunks = await self.channel.take()
+        refusal = self._refusal(chunks)
+        if refusal is not None:
+            self.refused = True
+            return refusal
+        return await (self._stream(chunks) if self._request.streams else self._whole(chunks))
+
+    def _refusal(self, chunks: list[bytes]) -> web.Response | None:
+        if self.channel.refusal is not None:
+            return error_reply(400, self.channel.refusal)
+        if not chunks:
+            return unavailable("This engine ends; send the request to another.")
+        return relayed_error(chunks[0]) if is_error(chunks[0]) else None
+
+    async def _whole(self, chunks: list[bytes]) -> web.Response:
+        while chunks:
+            for chunk in chunks:
+                if is_error(chunk):
+                    return relayed_error(chunk)
+                self._answer.feed(chunk)
+            chunks = await self.channel.take()
+        if self.channel.cancelled:
+            return unavailable("This engine ended before the answer did; send the request to another.")
+        self.finished = self._answer
+        return json_reply(200, self._answer.end())
+
+    async def _stream(self, chunks: list[bytes]) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
+        await response.prepare(self._http)
+        try:
+            while chunks:
+                await self._write(response, b"".join(map(self._answer.feed, chunks)))
+                chunks = await self.channel.take()
+            if not self.channel.cancelled:
+                await self._write(response, self._answer.end())
+                self.finished = self._answer
+        except TimeoutError:
+            self.channel.cancel()
+        if self.finished is None and self._http.transport is not None:
+            self._http.transport.abort()
+        return response
+
+    async def _write(self, response: web.StreamResponse, data: bytes) -> None:
+        async with asyncio.timeout(self._write_timeout_s):
+            await response.write(data)

@@ -1,0 +1,134 @@
+"""What this engine measures, under vLLM's names.
+
+Rules of this file:
+- A family that cannot be filled truly is absent: `vllm:kv_cache_usage_perc` is, because llama.cpp does not tell.
+- Tokens are counted when an answer ends, from llama.cpp's own usage; answers that were given up count as `abort` only.
+- The first gap between tokens and all later ones are measured in the generating thread, where they happen.
+
+Source of the names: vLLM, `v1/metrics/loggers.py`.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from argosy.apps.engine.answer import Answer, is_token
+from argosy.engines import llama_cpp as names
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_FIRST_TOKEN_S: Final = (
+    0.001,
+    0.005,
+    0.01,
+    0.02,
+    0.04,
+    0.06,
+    0.08,
+    0.1,
+    0.25,
+    0.5,
+    0.75,
+    1,
+    2.5,
+    5,
+    7.5,
+    10,
+    20,
+    40,
+    80,
+)
+_TOKEN_S: Final = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80)
+_REQUEST_S: Final = (0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920)
+_REASONS: Final = {"tool_calls": "stop"}
+"""vLLM counts a call of a tool as a plain stop."""
+
+
+class Metrics:
+    """The registry of one engine and what it counts."""
+
+    def __init__(self, model: str) -> None:
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._registry = CollectorRegistry()
+        self._model = model
+        self._queries = self._counter(names.PREFIX_CACHE_QUERIES, "Prompt tokens looked up in the prefix cache.")
+        self._hits = self._counter(names.PREFIX_CACHE_HITS, "Prompt tokens found in the prefix cache.")
+        self._prompt = self._counter(names.PROMPT_TOKENS, "Prompt tokens.")
+        self._cached = self._counter(names.PROMPT_TOKENS_CACHED, "Prompt tokens that were not computed again.")
+        self._generated = self._counter(names.GENERATION_TOKENS, "Generated tokens.")
+        self._ended = Counter(
+            names.REQUEST_SUCCESS,
+            "Requests that ended, by reason.",
+            [names.MODEL_LABEL, "finished_reason"],
+            registry=self._registry,
+        )
+        self._first = self._histogram(names.TIME_TO_FIRST_TOKEN, "Arrival to first token, in s.", _FIRST_TOKEN_S)
+        self._gap = self._histogram(names.INTER_TOKEN_LATENCY, "Between two tokens, in s.", _TOKEN_S)
+        self._whole = self._histogram(names.E2E_LATENCY, "Arrival to last token, in s.", _REQUEST_S)
+        self._queued = self._histogram(names.QUEUE_TIME, "Arrival to a slot, in s.", _REQUEST_S)
+
+    def _counter(self, name: str, text: str) -> Counter:
+        return Counter(name, text, [names.MODEL_LABEL], registry=self._registry).labels(self._model)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+        family = Histogram(name, text, [names.MODEL_LABEL], registry=self._registry, buckets=buckets)
+        return family.labels(self._model)
+
+    def show_load(self, *, running: Callable[[], int], waiting: Callable[[], int]) -> None:
+        """Read the gauges from these functions whenever somebody asks."""
+        for name, text, value in (
+            (names.REQUESTS_RUNNING, "Requests in a slot.", running),
+            (names.REQUESTS_WAITING, "Requests that wait for a slot.", waiting),
+        ):
+            gauge = Gauge(name, text, [names.MODEL_LABEL], registry=self._registry)
+            gauge.labels(self._model).set_function(value)
+
+    def watch(self) -> "Watch":
+        """Begin to measure a request that has just arrived."""
+        return Watch(first=self._first, gap=self._gap, whole=self._whole, queued=self._queued)
+
+    def count_end(self, answer: Answer | None) -> None:
+        """Count a request that ended; no answer means that it was given up."""
+        reason = (answer and answer.finish_reason) or "abort"
+        self._ended.labels(self._model, _REASONS.get(reason, reason)).inc()
+        if answer is not None and answer.usage is not None:
+            usage = answer.usage
+            self._queries.inc(usage.prompt_tokens)
+            self._hits.inc(usage.cached_tokens)
+            self._prompt.inc(usage.prompt_tokens)
+            self._cached.inc(usage.cached_tokens)
+            self._generated.inc(usage.completion_tokens)
+
+    def exposition(self) -> bytes:
+        """Everything, in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+class Watch:
+    """The times of one request."""
+
+    def __init__(self, *, first: Histogram, gap: Histogram, whole: Histogram, queued: Histogram) -> None:
+        self._first, self._gap, self._whole, self._queued = first, gap, whole, queued
+        self._arrived_s = time.monotonic()
+        self._token_s: float | None = None
+
+    def note_slot(self) -> None:
+        """The request has a slot."""
+        self._queued.observe(time.monotonic() - self._arrived_s)
+
+    def note_chunk(self, chunk: bytes) -> None:
+        """A chunk came. Called in the generating thread."""
+        if not is_token(chunk):
+            return
+        now_s = time.monotonic()
+        if self._token_s is None:
+            self._first.observe(now_s - self._arrived_s)
+        else:
+            self._gap.observe(now_s - self._token_s)
+        self._token_s = now_s
+
+    def note_end(self) -> None:
+        """The answer is complete."""
+        self._whole.observe(time.monotonic() - self._arrived_s)

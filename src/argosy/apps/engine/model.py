@@ -1,0 +1,90 @@
+"""llama.cpp in this process, behind four calls. The only file that knows xllamacpp.
+
+What was found by running xllamacpp 2026.10.11549:
+- `Server` cannot be built without an HTTP listener of its own. It gets a unix socket in a private directory, which is
+  unlinked as soon as it exists: nobody can ever connect. (No host name at all crashes it.)
+- Building it holds the interpreter lock until the weights are loaded. They are read through once before, without the
+  lock, so that what remains is short.
+- It installs its own handlers for SIGINT and SIGTERM. Ours are threads in `sigwait` (see `signals`), which no handler
+  disturbs.
+- `handle_*` blocks its thread and calls back once per chunk. A callback that returns True ends the generation; it is
+  called at least once per batch of the prompt when progress is asked for, which bounds the wait for a cancellation.
+- What is wrong with a request comes back as an error chunk, or as an exception before the first chunk.
+"""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Self
+
+import xllamacpp
+
+from argosy.apps.engine.request import Request
+from argosy.base.errors import UserError
+from argosy.engines.llama_cpp import Settings
+
+_BATCH_TOKENS: Final = 128
+"""Prompt tokens in one step. Other answers and cancellations wait for it: 0.9 s on a slow core; 512 would take 3.6 s
+there, and be 1 % faster in all."""
+_READ_BYTES: Final = 8 * 1024 * 1024
+_ERRORS_ONLY: Final = 1
+_MAX_SOCKET_PATH: Final = 100
+
+
+class RefusedError(Exception):
+    """llama.cpp does not take a request; the text says why."""
+
+
+class Model:
+    """One loaded model with its slots."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+
+    @classmethod
+    def load(cls, path: str, settings: Settings) -> Self:
+        """Load the weights; blocks. Raises UserError when llama.cpp does not take them."""
+        with Path(path).open("rb", buffering=0) as file:
+            buffer = bytearray(_READ_BYTES)
+            while file.readinto(buffer):
+                pass
+        with tempfile.TemporaryDirectory(prefix="argosy-engine-") as folder:
+            unreachable = Path(folder) / "unreachable.sock"
+            if len(str(unreachable)) > _MAX_SOCKET_PATH:
+                raise UserError(f"{folder}: too long a path for a socket; set TMPDIR to a shorter one")
+            try:
+                return cls(xllamacpp.Server(_params(path, settings, str(unreachable))))
+            except RuntimeError:
+                raise UserError(
+                    f"weights {path}: this llama.cpp ({xllamacpp.__version__}) does not load this model, or memory is "
+                    f"short for {settings.parallel} x {settings.context_tokens} tokens; the lines above say which",
+                ) from None
+
+    def generate(self, request: Request, give: Callable[[bytes], bool]) -> None:
+        """Answer one request; blocks until it ends, or until `give` returns True. Raises RefusedError."""
+        handle = self._server.handle_chat_completions if request.kind == "chat" else self._server.handle_completions
+        try:
+            handle(request.payload, give)
+        except (ValueError, RuntimeError, LookupError, ArithmeticError) as error:
+            raise RefusedError(str(error)) from error
+
+    def close(self) -> None:
+        """End llama.cpp's threads and free its memory. No generation may be running."""
+        self._server = None
+
+
+def _params(path: str, settings: Settings, socket_path: str) -> Any:
+    params = xllamacpp.CommonParams()
+    params.model.path = path
+    params.model_alias = {settings.model}
+    params.n_ctx = settings.context_tokens * settings.parallel  # llama.cpp divides it among the slots
+    params.n_parallel = settings.parallel
+    params.n_batch = params.n_ubatch = _BATCH_TOKENS
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.threads
+    params.cache_ram_mib = 0  # only what is in a slot is cached: memory stays what planning reckons with
+    params.fit_params = False  # the context is what was asked for, or an error
+    params.hostnames = [socket_path]
+    params.n_threads_http = 1
+    params.ui = False
+    params.verbosity = _ERRORS_ONLY
+    return params

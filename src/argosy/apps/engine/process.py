@@ -1,0 +1,104 @@
+"""The life of one engine process: open the socket, load, serve, drain, end.
+
+SIGTERM and SIGINT are blocked in every thread and taken by one in `sigwait`: llama.cpp replaces signal handlers while
+it loads, and a handler that is never called cannot be lost to it. The first signal drains, a second one ends at once.
+"""
+
+import asyncio
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+import msgspec
+import uvloop
+from aiohttp import web
+
+from argosy.apps.engine.model import Model
+from argosy.apps.engine.server import EngineServer
+from argosy.apps.engine.slots import Slots
+from argosy.base.errors import UserError
+from argosy.edge.weights.gguf import Gguf
+from argosy.engines.llama_cpp import Settings
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_BACKLOG = 1024
+_log = logging.getLogger(__name__)
+
+
+def run_engine(settings: Settings, weights: Gguf, *, write_timeout_s: float) -> None:
+    """Serve until a signal ends it. Raises UserError for an address or weights that cannot be used."""
+    if weights.context_tokens is not None and weights.context_tokens < settings.context_tokens:
+        _log.warning("the model was trained for %d tokens; serving that many", weights.context_tokens)
+        settings = msgspec.structs.replace(settings, context_tokens=weights.context_tokens)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, weights, write_timeout_s))
+
+
+async def _serve(settings: Settings, weights: Gguf, write_timeout_s: float) -> None:
+    begun_s = time.monotonic()
+    drain, give_up = asyncio.Event(), asyncio.Event()
+    _spawn(_wait_for_signals, asyncio.get_running_loop(), (drain, give_up))
+    server = EngineServer(settings, created_s=int(time.time()), write_timeout_s=write_timeout_s)
+    runner = web.AppRunner(server.application(), access_log=None, handler_cancellation=True, shutdown_timeout=5)
+    await runner.setup()
+    slots = None
+    try:
+        await _listen(runner, settings)
+        model = await _loaded(weights, settings, drain)
+        if model is not None:
+            slots = Slots(model, settings.parallel)
+            server.open_to(slots)
+            _log.info("serving %s after %.1f s", settings.model, time.monotonic() - begun_s)
+            await drain.wait()
+            _log.info("draining %d running and %d waiting requests", slots.running, slots.waiting)
+            await server.drain(settings.drain_s, give_up)
+    finally:
+        await runner.cleanup()
+        if slots is not None:
+            slots.close()
+
+
+async def _listen(runner: web.AppRunner, settings: Settings) -> None:
+    try:
+        await web.TCPSite(runner, settings.host, settings.port, backlog=_BACKLOG).start()
+    except OSError as error:
+        raise UserError(
+            f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); choose another --host or --port",
+        ) from None
+
+
+async def _loaded(weights: Gguf, settings: Settings, drain: asyncio.Event) -> Model | None:
+    """Load in a thread that does not keep the process alive; None when the process shall end before."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Model] = loop.create_future()
+
+    def settle(model: Model | None, error: UserError | None) -> None:
+        if error is not None:
+            done.set_exception(error)
+        elif model is not None:
+            done.set_result(model)
+
+    def load() -> None:
+        try:
+            loop.call_soon_threadsafe(settle, Model.load(weights.path, settings), None)
+        except UserError as error:
+            loop.call_soon_threadsafe(settle, None, error)
+
+    _spawn(load)
+    ended = asyncio.ensure_future(drain.wait())
+    await asyncio.wait((done, ended), return_when=asyncio.FIRST_COMPLETED)
+    ended.cancel()
+    return done.result() if done.done() else None
+
+
+def _wait_for_signals(loop: asyncio.AbstractEventLoop, events: tuple[asyncio.Event, ...]) -> None:
+    for event in events:
+        signal.sigwait(_SIGNALS)
+        loop.call_soon_threadsafe(event.set)
+
+
+def _spawn(act: Callable[..., None], *args: object) -> None:
+    threading.Thread(target=act, args=args, daemon=True).start()

@@ -1,0 +1,150 @@
+"""vLLM's HTTP contract on a socket of our own.
+
+Rules of this file:
+- 503 means that nothing has been done for the request: loading, draining or full. It may be repeated anywhere.
+- A client that goes away gives its slot back.
+"""
+
+import asyncio
+import enum
+from typing import Final
+
+from aiohttp import web
+
+from argosy import __version__
+from argosy.api.openai import MODELS_PATH, model_not_found
+from argosy.apps.engine.exchange import Exchange
+from argosy.apps.engine.metrics import CONTENT_TYPE, Metrics
+from argosy.apps.engine.replies import error_reply, json_reply, openai_errors, unavailable
+from argosy.apps.engine.request import Kind, Request, Unfit, read_request
+from argosy.apps.engine.slots import Slots
+from argosy.engines.llama_cpp import HEALTH_PATH, MAX_REQUEST_BYTES, MAX_WAITING, METRICS_PATH, PING_PATH, Settings
+
+_OWNER: Final = "argosy"
+
+
+class State(enum.StrEnum):
+    """What the server is doing; only when it is ready are requests welcome."""
+
+    LOADING = "loading"
+    READY = "ready"
+    DRAINING = "draining"
+
+
+class EngineServer:
+    """The handlers, and the state that they share."""
+
+    def __init__(self, settings: Settings, *, created_s: int, write_timeout_s: float) -> None:
+        self._settings = settings
+        self._served = (settings.model, *settings.aliases)
+        self._created_s = created_s
+        self._write_timeout_s = write_timeout_s
+        self._state = State.LOADING
+        self._slots: Slots | None = None
+        self._exchanges: set[Exchange] = set()
+        self._guests = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._metrics = Metrics(settings.model)
+        self._metrics.show_load(
+            running=lambda: self._slots.running if self._slots else 0,
+            waiting=lambda: self._slots.waiting if self._slots else 0,
+        )
+
+    def application(self) -> web.Application:
+        """Give the routes."""
+        app = web.Application(middlewares=[openai_errors], client_max_size=MAX_REQUEST_BYTES + 1)
+        app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/v1/completions", self._complete)
+        app.router.add_get(MODELS_PATH, self._models)
+        app.router.add_get(HEALTH_PATH, self._health)
+        app.router.add_get(PING_PATH, self._ping)
+        app.router.add_get("/version", self._version)
+        app.router.add_get(METRICS_PATH, self._exposition)
+        return app
+
+    def open_to(self, slots: Slots) -> None:
+        """The model is loaded."""
+        self._slots = slots
+        self._state = State.READY
+
+    async def drain(self, timeout_s: float, give_up: asyncio.Event) -> None:
+        """Refuse what is new, let what runs finish; cut it off after `timeout_s`, or when told to give up."""
+        self._state = State.DRAINING
+        ends = [asyncio.ensure_future(event.wait()) for event in (self._idle, give_up)]
+        await asyncio.wait(ends, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            end.cancel()
+        for exchange in self._exchanges:
+            exchange.channel.cancel()
+
+    async def _health(self, _http: web.Request) -> web.Response:
+        ready = self._state is State.READY
+        return web.json_response({"status": self._state}, status=200 if ready else 503)
+
+    async def _ping(self, _http: web.Request) -> web.Response:
+        return web.Response()
+
+    async def _version(self, _http: web.Request) -> web.Response:
+        return web.json_response({"version": __version__})
+
+    async def _exposition(self, _http: web.Request) -> web.Response:
+        return web.Response(body=self._metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def _models(self, _http: web.Request) -> web.Response:
+        common = {"object": "model", "created": self._created_s, "owned_by": _OWNER, "root": self._settings.model}
+        common |= {"parent": None, "max_model_len": self._settings.context_tokens}
+        return web.json_response({"object": "list", "data": [{"id": name} | common for name in self._served]})
+
+    async def _chat(self, http: web.Request) -> web.StreamResponse:
+        return await self._receive(http, "chat")
+
+    async def _complete(self, http: web.Request) -> web.StreamResponse:
+        return await self._receive(http, "completion")
+
+    async def _receive(self, http: web.Request, kind: Kind) -> web.StreamResponse:
+        if self._state is not State.READY or self._slots is None:
+            return unavailable(f"This engine is {self._state}; send the request to another.")
+        if self._guests >= self._settings.parallel + MAX_WAITING:
+            return unavailable(f"{self._guests} requests are here already; send fewer at a time.")
+        self._guests += 1
+        self._idle.clear()
+        try:
+            return await self._generate(http, kind, self._slots)
+        finally:
+            self._guests -= 1
+            if not self._guests:
+                self._idle.set()
+
+    async def _generate(self, http: web.Request, kind: Kind, slots: Slots) -> web.StreamResponse:
+        watch = self._metrics.watch()
+        request = await self._read(http, kind)
+        if isinstance(request, web.Response):
+            return request
+        exchange = Exchange(http, request, write_timeout_s=self._write_timeout_s)
+        self._exchanges.add(exchange)
+        try:
+            await slots.start(request, exchange.channel, watch)
+            return await exchange.respond()
+        finally:
+            self._exchanges.discard(exchange)
+            exchange.channel.cancel()
+            if exchange.finished is not None:
+                watch.note_end()
+            if not exchange.refused:
+                self._metrics.count_end(exchange.finished)
+
+    async def _read(self, http: web.Request, kind: Kind) -> Request | web.Response:
+        if (http.content_length or 0) > MAX_REQUEST_BYTES:
+            raise web.HTTPRequestEntityTooLarge(MAX_REQUEST_BYTES, http.content_length or 0)
+        try:
+            async with asyncio.timeout(self._write_timeout_s):
+                body = await http.read()
+        except TimeoutError:
+            return error_reply(408, f"The body did not come within {self._write_timeout_s:g} s.")
+        request = read_request(body, kind=kind, served=self._served, name=self._settings.model)
+        if not isinstance(request, Unfit):
+            return request
+        if request.model is None:
+            return error_reply(400, request.why)
+        return json_reply(404, model_not_found(request.model, self._served))

