@@ -5,6 +5,7 @@ from typing import Final
 from argosy.api.gateway import Gateway, GatewayClass, HTTPRoute
 from argosy.api.inference import InferencePool
 from argosy.api.kubernetes import Deployment, Namespace, Pod, Service, ServiceAccount
+from argosy.api.llmservice import LLMService
 from argosy.api.objects import Object
 
 KINDS: Final[tuple[type[Object], ...]] = (
@@ -17,6 +18,7 @@ KINDS: Final[tuple[type[Object], ...]] = (
     Gateway,
     HTTPRoute,
     InferencePool,
+    LLMService,
 )
 
 _BY_NAME: Final = {(kind.API_VERSION, kind.KIND): kind for kind in KINDS}

@@ -85,6 +85,7 @@ class SecurityContext(Value, frozen=True, kw_only=True):
     """What the container may do."""
 
     run_as_non_root: bool | None = None
+    run_as_user: int | None = None
     read_only_root_filesystem: bool | None = None
     allow_privilege_escalation: bool | None = None
     capabilities: dict[str, tuple[str, ...]] | None = None

@@ -18,7 +18,7 @@ MODEL_NAME: Final = Meta(
     extra={"expected": "a name of 1 to 253 visible ASCII characters without spaces"},
 )
 SOURCE: Final = Meta(
-    pattern=r"^(hf://[^/\s]+/[^/\s]+|pypi://[A-Za-z0-9][A-Za-z0-9._-]*(/[^/\s]+)?|(oci|s3|gs|https)://[^/\s]+/\S+"
+    pattern=r"^(hf://[^/\s]+/[^/\s]+|pypi://[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?(/[^/\s]+)?|(oci|s3|gs|https)://[^/\s]+/\S+"
     r"|pvc://[^/\s]+/\S+|file:///.+)$",
     extra={
         "expected": "hf://ORG/NAME, pypi://PACKAGE[/FILE], oci://REGISTRY/NAME, s3://BUCKET/PATH, gs://BUCKET/PATH, "
