@@ -7,10 +7,7 @@ import pytest
 from argosy.edge.kube.memory import InMemoryStore
 from argosy.edge.kube.remote import RemoteStore
 from argosy.edge.kube.serve import serve_store
-
-pytest.register_assert_rewrite("contracts.store_contract")
-
-from contracts.store_contract import Harness, StoreContract  # noqa: E402 (after its assertions are registered)
+from contracts.store_contract import Harness, StoreContract
 
 
 def memory_store(history: int = 1024) -> InMemoryStore:

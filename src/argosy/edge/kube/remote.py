@@ -5,6 +5,7 @@ finds no open connection; a store that is away is `StoreUnavailable`, and callin
 """
 
 import contextlib
+import io
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -90,7 +91,7 @@ class RemoteStore:
             return decode(type(obj), answer)
 
     async def _call(self, method: str, path: str, query: Mapping[str, str], *, about: Object | None = None) -> Any:
-        body = None if about is None else msgspec.json.encode(encode(about))
+        body = None if about is None else io.BytesIO(msgspec.json.encode(encode(about)))
         with _connected():
             async with self._open.request(method, path, params=query, data=body) as response:
                 content = await response.read()
