@@ -1,0 +1,77 @@
+"""Objects of services, as planning makes them, for tests that need a cluster and no processes."""
+
+from collections.abc import Iterable
+
+from argosy.api.gateway import (
+    AllowedRoutes,
+    BackendRef,
+    Gateway,
+    GatewaySpec,
+    HeaderMatch,
+    HTTPRoute,
+    HTTPRouteSpec,
+    Listener,
+    ParentReference,
+    RouteMatch,
+    RouteNamespaces,
+    RouteRule,
+)
+from argosy.api.inference import GROUP, InferencePool, InferencePoolSpec, TargetPort
+from argosy.api.kubernetes import Container, LabelSelector, Pod, PodSpec, PodStatus
+from argosy.api.names import GATEWAY_CLASS, MODEL_HEADER, SERVICE_LABEL, SYSTEM_NAMESPACE
+from argosy.api.objects import Condition, Object, ObjectMeta
+
+
+def gateway(name: str = "argosy") -> Gateway:
+    """Give the installation's Gateway."""
+    everywhere = AllowedRoutes(namespaces=RouteNamespaces(from_="All"))
+    listener = Listener(name="http", port=8080, protocol="HTTP", allowed_routes=everywhere)
+    return Gateway(
+        metadata=ObjectMeta(name=name, namespace=SYSTEM_NAMESPACE),
+        spec=GatewaySpec(gateway_class_name=GATEWAY_CLASS, listeners=(listener,)),
+    )
+
+
+def route(name: str, model: str, *, pool: str | None = None) -> HTTPRoute:
+    """Give the HTTPRoute of a service: its model to its pool."""
+    match = RouteMatch(headers=(HeaderMatch(name=MODEL_HEADER, value=model),))
+    backend = BackendRef(name=pool or name, group=GROUP, kind="InferencePool")
+    return HTTPRoute(
+        metadata=ObjectMeta(name=name, namespace="default"),
+        spec=HTTPRouteSpec(
+            parent_refs=(ParentReference(name="argosy", namespace=SYSTEM_NAMESPACE),),
+            rules=(RouteRule(matches=(match,), backend_refs=(backend,)),),
+        ),
+    )
+
+
+def pool(name: str, *ports: int) -> InferencePool:
+    """Give the InferencePool of a service; each port of each pod is an endpoint."""
+    return InferencePool(
+        metadata=ObjectMeta(name=name, namespace="default"),
+        spec=InferencePoolSpec(
+            selector=LabelSelector(match_labels={SERVICE_LABEL: name}),
+            target_ports=tuple(TargetPort(number=port) for port in ports or (8000,)),
+        ),
+    )
+
+
+def pod(service: str, address: str, *, ready: bool = True) -> Pod:
+    """Give a running pod of a service."""
+    return Pod(
+        metadata=ObjectMeta(
+            name=f"{service}-{address.replace('.', '-')}", namespace="default", labels={SERVICE_LABEL: service}
+        ),
+        spec=PodSpec(containers=(Container(name="engine", image="engine"),)),
+        status=PodStatus(
+            phase="Running",
+            pod_ip=address,
+            conditions=(Condition(type="Ready", status=str(ready), reason="Test"),),
+        ),
+    )
+
+
+def service(name: str, addresses: Iterable[str], *, model: str | None = None, port: int = 8000) -> list[Object]:
+    """Give a whole service: route, pool and one ready pod for each address."""
+    pods = [pod(name, address) for address in addresses]
+    return [route(name, model or name), pool(name, port), *pods]
