@@ -4,8 +4,9 @@ Rules of this file:
 
 - State of the world: a response holds every resource of its type. Its version is a hash of the content, so an Envoy
   that comes back with what it should have is sent nothing.
-- Make before break: clusters, their endpoints, listeners, routes, in this order, each once the one before is
-  acknowledged. Clusters that the new snapshot no longer has stay until no route in force leads to them.
+- Make before break: clusters and their endpoints first; listeners and routes once those are acknowledged. Clusters that
+  the new snapshot no longer has stay until no route in force leads to them.
+- Endpoints never wait for the acknowledgement of clusters: Envoy holds it back until the endpoints have come.
 - A request whose nonce is not that of the last response of its type is out of date and ignored.
 - A refusal (NACK) leaves Envoy on what it had. The same content is offered again only by `offer_again`, or when other
   content comes; types behind a refused one go on.
@@ -22,7 +23,7 @@ ORDER: Final = (CLUSTERS, ASSIGNMENTS, LISTENERS, ROUTES)
 _NAMED: Final = frozenset((ASSIGNMENTS, ROUTES))
 """Types of which Envoy asks for the names that it needs; of the others it takes all."""
 _PARENT: Final = {ASSIGNMENTS: CLUSTERS, ROUTES: LISTENERS}
-"""Envoy waits for a fresh response of the child after each new one of the parent."""
+"""When a parent resource changes, Envoy waits for a fresh response of its child, changed or not."""
 
 
 class Request(NamedTuple):
@@ -52,6 +53,7 @@ class _Type:
         self.names: frozenset[str] = frozenset()
         self.nonce = ""
         self.sent = ""
+        self.digests: dict[str, bytes] = {}
         self.awaiting = False
         self.stale = False
         self.refusal = ""
@@ -105,25 +107,27 @@ class Session:
         if not self._snapshot:
             return
         for url in ORDER:
-            state = self._types[url]
-            if state.subscribed and not state.awaiting and not self._settled(url):  # at most one is under way
-                yield self._respond(url, state)
-            if state.awaiting or not self._clusters_are_warm(url):
+            if url is LISTENERS and not self._clusters_are_warm():
                 return
+            state = self._types[url]
+            if state.subscribed and not state.awaiting and not self._settled(url):
+                yield self._respond(url, state)
         if self.accepted and any(self._leaving.values()):
             self._leaving = {CLUSTERS: {}, ASSIGNMENTS: {}}
             yield from self.responses()
 
     def _respond(self, url: str, state: _Type) -> Response:
         wanted = self._wanted(url)
+        digests = {name: resource.digest for name, resource in wanted.items()}
+        for child, parent in _PARENT.items():
+            if parent == url and any(digests.get(name, digest) != digest for name, digest in state.digests.items()):
+                self._types[child].stale = True
         self._responses += 1
         state.nonce = str(self._responses)
         state.sent = version_of(wanted)
+        state.digests = digests
         state.awaiting = True
         state.stale = False
-        for child, parent in _PARENT.items():
-            if parent == url:
-                self._types[child].stale = self._types[child].subscribed
         return Response(url, state.sent, state.nonce, tuple(wanted[name] for name in sorted(wanted)))
 
     def _wanted(self, url: str) -> Mapping[str, Encoded]:
@@ -140,9 +144,13 @@ class Session:
             return not self._snapshot[url]
         return not state.awaiting and not state.stale and state.sent == version_of(self._wanted(url))
 
-    def _clusters_are_warm(self, url: str) -> bool:
-        """Hold listeners and routes back until Envoy has asked for the endpoints of all new clusters and got them."""
-        if url != ASSIGNMENTS or self._types[CLUSTERS].refusal:
+    def _clusters_are_warm(self) -> bool:
+        """Whether Envoy has all clusters, has asked for the endpoints of all of them, and has got them."""
+        clusters, endpoints = self._types[CLUSTERS], self._types[ASSIGNMENTS]
+        if clusters.refusal or not clusters.subscribed:
             return True
-        state = self._types[ASSIGNMENTS]
-        return not self._types[CLUSTERS].subscribed or self._snapshot[ASSIGNMENTS].keys() <= state.names
+        return (
+            not clusters.awaiting
+            and self._settled(ASSIGNMENTS)
+            and self._snapshot[ASSIGNMENTS].keys() <= endpoints.names
+        )

