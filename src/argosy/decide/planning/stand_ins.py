@@ -8,7 +8,7 @@ Rules of this file:
 - The name that clients use stays what the file says.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -25,32 +25,20 @@ from argosy.api.llmservice import (
     Rollout,
     Serving,
     StandIn,
-    Workers,
 )
 from argosy.api.quantity import quantity
 from argosy.decide.planning.capabilities import DEVICE, EMBEDDED, ENGINE, SCHEMES, Capabilities, Weights
 from argosy.engines import llama_cpp
 
-_Step = Callable[[LLMServiceSpec, Capabilities, Weights | None], tuple[LLMServiceSpec, list[StandIn]]]
-
 
 class Served(NamedTuple):
-    """A service as it is served: `spec.workers.serve` is always there, and every other field is honoured."""
+    """A service as it is served: model and engine in `service`, and what each of its workers gets."""
 
     service: LLMService
     weights: Weights | None
+    replicas: int
+    hardware: Hardware
     stand_ins: tuple[StandIn, ...]
-
-    @property
-    def role(self) -> Role:
-        """The workers of the standard profile."""
-        return self.service.spec.workers.serve or Role()
-
-    @property
-    def replicas(self) -> int:
-        """How many workers are wanted."""
-        replicas = self.role.replicas
-        return replicas.min if isinstance(replicas, ReplicaRange) else replicas
 
 
 def served(service: LLMService, capabilities: Capabilities, weights: Mapping[str, Weights]) -> Served:
@@ -61,11 +49,11 @@ def served(service: LLMService, capabilities: Capabilities, weights: Mapping[str
     known = weights.get(spec.model.source)
     if known is None and spec.model.source == llama_cpp.EMBEDDED_WEIGHTS:
         known = EMBEDDED
-    steps: tuple[_Step, ...] = (_quantization, _context, _profile, _replicas, _hardware, _parallelism, _later)
-    for step in steps:
-        spec, more = step(spec, capabilities, known)
-        found += more
-    return Served(replace(service, spec=spec), known, tuple(found))
+    spec, more = _context(spec, known)
+    found += _quantization(spec, known) + more
+    replicas, hardware, more = _workers(spec, capabilities)
+    found += more + _later(spec)
+    return Served(replace(service, spec=spec), known, replicas, hardware, tuple(found))
 
 
 def words(value: Any) -> str:
@@ -76,7 +64,7 @@ def words(value: Any) -> str:
 def _flow(plain: Any) -> str:
     if isinstance(plain, dict):
         return "{" + ", ".join(f"{name}: {_flow(item)}" for name, item in plain.items()) + "}"
-    if isinstance(plain, list):
+    if isinstance(plain, list | tuple):
         return "[" + ", ".join(_flow(item) for item in plain) + "]"
     return str(plain)
 
@@ -103,32 +91,28 @@ def _source(spec: LLMServiceSpec) -> tuple[LLMServiceSpec, list[StandIn]]:
     return replace(spec, model=replace(spec.model, source=given)), _stand_in("model.source", source, given, why)
 
 
-def _quantization(
-    spec: LLMServiceSpec, _: Capabilities, weights: Weights | None
-) -> tuple[LLMServiceSpec, list[StandIn]]:
+def _quantization(spec: LLMServiceSpec, weights: Weights | None) -> list[StandIn]:
     asked, held = spec.model.quantization, weights.quantization if weights else None
-    changed = replace(spec, model=replace(spec.model, quantization="auto"))
     if asked in ("auto", held):
-        return changed, []
+        return []
     why = "this version serves weights as their file stores them"
-    return changed, _stand_in("model.quantization", asked, held or "as in the file", why)
+    return _stand_in("model.quantization", asked, held or "as in the file", why)
 
 
-def _context(spec: LLMServiceSpec, _: Capabilities, weights: Weights | None) -> tuple[LLMServiceSpec, list[StandIn]]:
+def _context(spec: LLMServiceSpec, weights: Weights | None) -> tuple[LLMServiceSpec, list[StandIn]]:
     most = weights.context_tokens if weights else None
     asked = spec.engine.context_tokens
     tokens = llama_cpp.DEFAULT_CONTEXT_TOKENS if asked is None else asked
     if most is None or tokens <= most:
         return spec, []
-    found = (
-        []
-        if asked is None
-        else _stand_in("engine.contextTokens", asked, str(most), "the weights know no longer context")
-    )
+    found: list[StandIn] = []
+    if asked is not None:
+        found = _stand_in("engine.contextTokens", asked, str(most), "the weights know no longer context")
     return replace(spec, engine=replace(spec.engine, context_tokens=most)), found
 
 
-def _profile(spec: LLMServiceSpec, _: Capabilities, __: Weights | None) -> tuple[LLMServiceSpec, list[StandIn]]:
+def _workers(spec: LLMServiceSpec, capabilities: Capabilities) -> tuple[int, Hardware, list[StandIn]]:
+    """Serve with the role `serve`, or with the decode workers where the file has none, or with one replica."""
     found: list[StandIn] = []
     serving, workers = spec.serving, spec.workers
     why = "serving.profile is standard"
@@ -139,57 +123,46 @@ def _profile(spec: LLMServiceSpec, _: Capabilities, __: Weights | None) -> tuple
         found += _stand_in("serving.disaggregation", serving.disaggregation, "unused", why)
     if workers.prefill is not None:
         found += _stand_in("workers.prefill", workers.prefill, "none", why)
-    serve = workers.serve or workers.decode or Role()
-    if workers.decode is not None:
-        given = "none" if workers.serve is not None else "workers that also compute prompts"
-        found += _stand_in("workers.decode", workers.decode, given, why)
-    return replace(spec, serving=Serving(), workers=Workers(serve=serve)), found
+    if workers.serve is not None or workers.decode is None:
+        name, role = "serve", workers.serve or Role()
+        if workers.decode is not None:
+            found += _stand_in("workers.decode", workers.decode, "none", why)
+    else:
+        name, role = "decode", workers.decode
+        found += _stand_in("workers.decode", "decode only", "whole requests", why)
+    path = f"workers.{name}"
+    replicas, more = _replicas(role.replicas, f"{path}.replicas")
+    found += more
+    hardware, more = _hardware(role.hardware, f"{path}.hardware", capabilities)
+    found += more
+    if role.parallelism != Parallelism():
+        why = "this version runs a replica on one device"
+        found += _stand_in(f"{path}.parallelism", role.parallelism, "one device", why)
+    return replicas, hardware, found
 
 
-def _replicas(spec: LLMServiceSpec, _: Capabilities, __: Weights | None) -> tuple[LLMServiceSpec, list[StandIn]]:
-    role = spec.workers.serve or Role()
-    asked = role.replicas
-    if not isinstance(asked, ReplicaRange):
-        return spec, []
+def _replicas(asked: int | ReplicaRange, path: str) -> tuple[int, list[StandIn]]:
+    if isinstance(asked, int):
+        return asked, []
     given = max(1, asked.min)
-    found = (
-        []
-        if asked.min == asked.max
-        else _stand_in("workers.serve.replicas", asked, str(given), "this version does not scale by itself")
-    )
-    return _with_role(spec, replace(role, replicas=given)), found
+    if asked.min == asked.max:
+        return given, []
+    return given, _stand_in(path, asked, str(given), "this version does not scale by itself")
 
 
-def _hardware(
-    spec: LLMServiceSpec, capabilities: Capabilities, _: Weights | None
-) -> tuple[LLMServiceSpec, list[StandIn]]:
-    role = spec.workers.serve or Role()
-    hardware, path = role.hardware, "workers.serve.hardware"
-    device, cpu, memory = hardware.device, hardware.cpu, hardware.memory
+def _hardware(asked: Hardware, path: str, capabilities: Capabilities) -> tuple[Hardware, list[StandIn]]:
+    cpu, memory = asked.cpu, asked.memory
     found: list[StandIn] = []
-    if device not in (None, DEVICE):
-        found += _stand_in(
-            f"{path}.device",
-            device,
-            "this machine's CPU" if capabilities.cpus else DEVICE,
-            "this version computes on CPUs",
-        )
+    if asked.device not in (None, DEVICE):
+        given = "this machine's CPU" if capabilities.cpus else DEVICE
+        found += _stand_in(f"{path}.device", asked.device, given, "this version computes on CPUs")
     if cpu is not None and capabilities.cpus is not None and quantity(cpu) > capabilities.cpus:
         found += _stand_in(f"{path}.cpu", cpu, str(capabilities.cpus), "this machine has no more")
         cpu = capabilities.cpus
     if memory is not None and not capabilities.limits_memory:
-        found += _stand_in(f"{path}.memory", memory, "no limit", "processes on this machine share its memory")
+        found += _stand_in(f"{path}.memory", memory, "no limit", "processes of this machine share its memory")
         memory = None
-    return _with_role(spec, replace(role, hardware=Hardware(cpu=cpu, memory=memory))), found
-
-
-def _parallelism(spec: LLMServiceSpec, _: Capabilities, __: Weights | None) -> tuple[LLMServiceSpec, list[StandIn]]:
-    role = spec.workers.serve or Role()
-    if role.parallelism == Parallelism():
-        return spec, []
-    why = "this version runs a replica on one device"
-    found = _stand_in("workers.serve.parallelism", role.parallelism, "1 device", why)
-    return _with_role(spec, replace(role, parallelism=Parallelism())), found
+    return Hardware(cpu=cpu, memory=memory), found
 
 
 _LATER: Final = (
@@ -202,7 +175,7 @@ _LATER: Final = (
 """Fields of the spec that this version does nothing with: name, default, what is given, why."""
 
 
-def _later(spec: LLMServiceSpec, _: Capabilities, __: Weights | None) -> tuple[LLMServiceSpec, list[StandIn]]:
+def _later(spec: LLMServiceSpec) -> list[StandIn]:
     found: list[StandIn] = []
     if spec.model.adapters:
         why = "this version serves no adapters"
@@ -211,9 +184,4 @@ def _later(spec: LLMServiceSpec, _: Capabilities, __: Weights | None) -> tuple[L
         asked = getattr(spec, name)
         if asked != default:
             found += _stand_in(name, asked, given, why)
-    plain = {name: default for name, default, _, _ in _LATER}
-    return replace(spec, model=replace(spec.model, adapters=()), **plain), found
-
-
-def _with_role(spec: LLMServiceSpec, role: Role) -> LLMServiceSpec:
-    return replace(spec, workers=Workers(serve=role))
+    return found

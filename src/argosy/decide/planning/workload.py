@@ -126,7 +126,7 @@ def _deployment(this: Served, cpus_per_replica: int) -> Deployment:
 
 def _engine(this: Served, cpus_per_replica: int) -> tuple[Container, tuple[Volume, ...]]:
     spec = this.service.spec
-    cpu = this.role.hardware.cpu or cpus_per_replica
+    cpu = this.hardware.cpu or cpus_per_replica
     settings = llama_cpp.Settings(
         model=_literal(this.service.model_name),
         weights=_literal(spec.model.source),
@@ -172,7 +172,7 @@ def _resources(this: Served, settings: llama_cpp.Settings, cpu: str) -> Resource
 
     Nothing is said of memory where the weights are unknown: a wrong limit kills.
     """
-    memory, weights = this.role.hardware.memory, this.weights
+    memory, weights = this.hardware.memory, this.weights
     if memory is not None:
         return ResourceRequirements(requests={"cpu": cpu, "memory": memory}, limits={"cpu": cpu, "memory": memory})
     if weights is None or weights.kv_bytes_per_token is None:

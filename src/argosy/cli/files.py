@@ -1,0 +1,160 @@
+"""Files given on the command line → services, what is known of their weights, and stand-ins as a table."""
+
+import itertools
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from argosy.api.files import MAX_FILE_BYTES, Problem, read_services
+from argosy.api.llmservice import LLMService, StandIn
+from argosy.api.objects import Key
+from argosy.base.errors import UserError
+from argosy.decide.planning.capabilities import EMBEDDED, Capabilities, Weights
+from argosy.decide.planning.stand_ins import served
+from argosy.engines.llama_cpp import EMBEDDED_WEIGHTS
+
+MAX_CELL = 28
+"""Characters of a cell before it takes another line."""
+
+
+class Loaded(msgspec.Struct, frozen=True, kw_only=True):
+    """Services that this machine can serve, each with the stand-ins that it needs for that."""
+
+    services: tuple[LLMService, ...]
+    capabilities: Capabilities
+    weights: dict[str, Weights]
+    stand_ins: dict[Key, tuple[StandIn, ...]]
+
+
+def load_services(paths: Sequence[Path | str], *, strict: bool = False, quiet: bool = False) -> Loaded:
+    """Read files and check the weights, to serve them on this machine. Prints the stand-ins to standard error.
+
+    Raises UserError that lists every problem; with `strict`, stand-ins are one.
+    """
+    services = load_files(paths)
+    capabilities = laptop()
+    weights = weights_of(services, capabilities)
+    stand_ins = {service.key: served(service, capabilities, weights).stand_ins for service in services}
+    if strict:
+        refuse_stand_ins(stand_ins)
+    table = stand_in_table(by_name(stand_ins))
+    if table and not quiet:
+        print(f"What this machine cannot do gets a stand-in (--strict refuses):\n{table}", file=sys.stderr)
+    return Loaded(services=services, capabilities=capabilities, weights=weights, stand_ins=stand_ins)
+
+
+def load_files(paths: Sequence[Path | str]) -> tuple[LLMService, ...]:
+    """Read files (`-` is standard input), all together. Raises UserError that lists every problem."""
+    contents: list[tuple[str, bytes]] = []
+    problems: list[Problem] = []
+    for path in paths:
+        try:
+            contents.append((str(path), _read(str(path))))
+        except OSError as error:
+            problems.append(_unreadable(str(path), error))
+    reading = read_services(contents)
+    raise_if_any([str(problem) for problem in (*problems, *reading.problems)])
+    return reading.services
+
+
+def raise_if_any(problems: Sequence[str]) -> None:
+    """Raise UserError that lists the problems, when there are some."""
+    if problems:
+        count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
+        raise UserError("\n  ".join((count, *problems)))
+
+
+def laptop(environment: Mapping[str, str] = os.environ) -> Capabilities:
+    """Give what this machine can do. `ARGOSY_CPUS` says how many CPUs the engines share, where not all."""
+    asked = environment.get("ARGOSY_CPUS", "")
+    if asked and (not asked.isdecimal() or int(asked) < 1):
+        raise UserError(f"ARGOSY_CPUS is {asked!r}; write a whole number of at least 1")
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Capabilities(cpus=int(asked) if asked else usable, limits_memory=False)
+
+
+def weights_of(
+    services: Iterable[LLMService], capabilities: Capabilities, *, absent_ok: bool = False
+) -> dict[str, Weights]:
+    """Check the weights that the services are really served with, and give what is known of them, by source.
+
+    Raises UserError that lists all that are broken or, unless `absent_ok`, not on this machine.
+    """
+    from argosy.edge.weights.gguf import read_gguf  # noqa: PLC0415 (only where files are looked at)
+    from argosy.edge.weights.source import find_weights  # noqa: PLC0415
+
+    found: dict[str, Weights] = {}
+    problems: list[str] = []
+    sources = {served(service, capabilities, {}).service.spec.model.source: service.key for service in services}
+    for source, key in sources.items():
+        here = False
+        try:
+            path = find_weights(source)
+            here = path.exists()
+            gguf = read_gguf(path)
+        except UserError as error:
+            if here or not absent_ok:
+                problems.append(f"service {key}: {error}")
+            continue
+        found[source] = Weights(
+            size_bytes=gguf.size_bytes,
+            kv_bytes_per_token=gguf.kv_bytes_per_token,
+            context_tokens=gguf.context_tokens,
+            quantization=EMBEDDED.quantization if source == EMBEDDED_WEIGHTS else None,
+        )
+    raise_if_any(problems)
+    return found
+
+
+def stand_in_table(stand_ins: Mapping[str, Sequence[StandIn]]) -> str:
+    """Give a table of the stand-ins of services, as wide as the terminal; nothing when there are none."""
+    rows = [("SERVICE", "FIELD", "ASKED", "GIVEN", "WHY")]
+    for name, found in stand_ins.items():
+        rows += [(name, each.field.removeprefix("spec."), each.asked, each.given, each.why) for each in found]
+    if len(rows) == 1:
+        return ""
+    fit = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    widths = [fit[0], fit[1], min(fit[2], MAX_CELL), min(fit[3], MAX_CELL)]
+    left = shutil.get_terminal_size((140, 24)).columns - sum(widths) - 2 * len(widths)
+    widths.append(max(left, MAX_CELL))
+    lines: list[str] = []
+    for row in rows:
+        cells = [textwrap.wrap(cell, width) for cell, width in zip(row, widths, strict=True)]
+        lines += [
+            "  ".join(part.ljust(width) for part, width in zip(parts, widths, strict=True)).rstrip()
+            for parts in itertools.zip_longest(*cells, fillvalue="")
+        ]
+    return "\n".join(lines)
+
+
+def by_name(stand_ins: Mapping[Key, Sequence[StandIn]]) -> dict[str, Sequence[StandIn]]:
+    """Name services as people do: the namespace `default` goes without saying."""
+    return {str(key).removeprefix("default/"): found for key, found in stand_ins.items()}
+
+
+def refuse_stand_ins(stand_ins: Mapping[Key, Sequence[StandIn]]) -> None:
+    """Raise UserError that shows the stand-ins, when there are some (`--strict`)."""
+    table = stand_in_table(by_name(stand_ins))
+    if table:
+        raise UserError(f"--strict, and not everything can be honoured:\n{table}")
+
+
+def _read(path: str) -> bytes:
+    """Read a little more than a file may have, so that whoever reads it sees that it is too large."""
+    if path == "-":
+        return sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+    with Path(path).open("rb") as file:
+        return file.read(MAX_FILE_BYTES + 1)
+
+
+def _unreadable(path: str, error: OSError) -> Problem:
+    if isinstance(error, IsADirectoryError):
+        return Problem(file=path, reason="is a directory", fix="name the files in it")
+    if isinstance(error, FileNotFoundError):
+        return Problem(file=path, reason="is not there", fix="look at the path; examples/ has some to begin with")
+    return Problem(file=path, reason=f"cannot be read ({error.strerror})", fix="make it readable for this user")
