@@ -1,0 +1,320 @@
+import json
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from prometheus_client.parser import text_string_to_metric_families
+
+from argosy.api.gateway import BackendRef, Gateway, HTTPRoute, HTTPRouteSpec, PathMatch, RouteRule
+from argosy.api.inference import GROUP, InferencePool
+from argosy.api.kubernetes import Pod
+from argosy.api.names import MAX_BODY_BYTES, STEERING_HEADERS
+from argosy.api.objects import Key, Object, ObjectMeta
+from argosy.apps.picker.metrics import PickerMetrics
+from argosy.apps.picker.observation import EngineObserver
+from argosy.apps.picker.pick import Pick, RequestHead
+from argosy.apps.picker.picker import Picker
+from argosy.apps.picker.world import world_of
+from argosy.base.endpoint import Endpoint
+from argosy.edge.rpc.ext_proc import Answer
+from argosy.engines.llama_cpp import REQUESTS_RUNNING, REQUESTS_WAITING
+from harness.services import gateway, pod, pool, route, service
+
+HEAD = {":method": "POST", ":path": "/v1/chat/completions", ":authority": "localhost"}
+CHAT = b'{"model": "m", "messages": []}'
+ONE, TWO, THREE = "127.1.0.1", "127.1.0.2", "127.1.0.3"
+
+
+class Hands:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class Bench:
+    """A picker, its clock and its counters."""
+
+    def __init__(self, *objects: Object, seed: int = 1) -> None:
+        self.metrics = PickerMetrics()
+        self.clock = Hands()
+        self.picker = Picker(self.metrics, rng=random.Random(seed), clock=self.clock)
+        self.see(*objects)
+
+    def see(self, *objects: Object) -> None:
+        kinds: dict[type, list[Any]] = {Gateway: [], HTTPRoute: [], InferencePool: [], Pod: []}
+        for obj in objects:
+            kinds[type(obj)].append(obj)
+        self.picker.learn(world_of(*kinds.values()))
+
+    def ask(self, body: bytes | None = CHAT, *, subset: Any = None, **headers: str) -> Pick | Answer:
+        given = {**HEAD, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        return self.picker.decide(RequestHead(headers=given, subset=subset), body)
+
+    def pick(self, body: bytes | None = CHAT, **more: Any) -> Pick:
+        found = self.ask(body, **more)
+        assert isinstance(found, Pick), found
+        return found
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.metrics._registry.get_sample_value(name, labels)
+
+
+def error(answer: Pick | Answer) -> tuple[int, dict[str, Any]]:
+    assert isinstance(answer, Answer)
+    assert ("content-type", "application/json") in answer.headers
+    return answer.status, json.loads(answer.body)["error"]
+
+
+def get(path: str, method: str = "GET") -> dict[str, str]:
+    return {":method": method, ":path": path}
+
+
+def test_a_request_goes_to_a_replica_of_its_model_and_says_where_it_may_go_next() -> None:
+    bench = Bench(gateway(), *service("a", [ONE, TWO], model="m"), *service("b", [THREE], model="n"))
+    pick = bench.pick()
+    assert pick.pool == Key("default", "a")
+    assert pick.destination == f"{ONE}:8000,{TWO}:8000"
+    assert dict(pick.set_headers) == {
+        "x-gateway-destination-endpoint": pick.destination,
+        "x-argosy-pool": "default/a",
+        "x-gateway-model-name": "m",
+    }
+    assert bench.pick(b'{"model": "n"}').destination == f"{THREE}:8000"
+
+
+def test_steering_headers_of_the_client_are_removed_or_overwritten() -> None:
+    bench = Bench(gateway(), *service("a", [ONE], model="m"))
+    pick = bench.picker.decide(RequestHead(headers={**HEAD, **dict.fromkeys(STEERING_HEADERS, "evil")}), CHAT)
+    assert isinstance(pick, Pick)
+    assert {*pick.remove_headers, *dict(pick.set_headers)} == set(STEERING_HEADERS)
+    assert bench.pick().remove_headers == ()
+
+
+def test_a_model_that_nobody_serves_is_404_with_the_ones_that_are() -> None:
+    bench = Bench(gateway(), *service("a", [ONE], model="m"))
+    status, found = error(bench.ask(b'{"model": "gpt-5"}'))
+    assert (status, found["code"], found["param"], found["type"]) == (
+        404,
+        "model_not_found",
+        "model",
+        "invalid_request_error",
+    )
+    assert "`gpt-5` does not exist" in found["message"]
+    assert "`m`" in found["message"]
+    assert bench.value("argosy_refused_total", reason="model_not_found") == 1
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b'{"model": 1}', b'{"model":"m","model":"n"}', b'{"model":"\xff"}', b"{}"]
+)
+def test_a_body_that_names_no_model_for_sure_is_400(body: bytes) -> None:
+    bench = Bench(gateway(), *service("a", [ONE], model="m"))
+    status, found = error(bench.ask(body))
+    assert (status, found["type"]) == (400, "invalid_request_error")
+    assert bench.value("argosy_refused_total", reason="bad_body") == 1
+
+
+def test_a_body_above_the_limit_is_413_as_soon_as_its_length_is_known() -> None:
+    bench = Bench(gateway(), *service("a", [ONE], model="m"))
+    announced = RequestHead(headers={**HEAD, "content-length": str(MAX_BODY_BYTES + 1)})
+    assert error(bench.picker.early_answer(announced) or Answer(status=0, body=b""))[0] == 413
+    assert error(bench.ask(b" " * (MAX_BODY_BYTES + 1)))[0] == 413
+    for length in (str(MAX_BODY_BYTES), "", "many"):
+        assert bench.picker.early_answer(RequestHead(headers={**HEAD, "content-length": length})) is None
+
+
+@pytest.mark.parametrize(
+    ("objects", "sentence"),
+    [
+        ([], "no running replica (replicas 0"),
+        ([pod("a", ONE, ready=False), pod("a", TWO, ready=False)], "has 2 replicas, none of them ready"),
+    ],
+)
+def test_without_a_ready_replica_it_is_503_that_says_which_service_and_why(
+    objects: list[Object], sentence: str
+) -> None:
+    bench = Bench(gateway(), *service("a", [], model="m"), *objects)
+    answer = bench.ask()
+    status, found = error(answer)
+    assert (status, "`a`" in found["message"], sentence in found["message"]) == (503, True, True)
+    assert isinstance(answer, Answer)
+    assert ("x-llm-d-request-dropped-reason", "rejected-no-endpoints") in answer.headers
+    assert bench.picker.loads.held == 0
+
+
+def test_a_route_that_leads_nowhere_is_500() -> None:
+    bench = Bench(gateway(), route("a", "m", pool="gone"))
+    status, found = error(bench.ask())
+    assert (status, "default/a" in found["message"]) == (500, True)
+
+
+@pytest.mark.parametrize("subset", [f"{TWO}:8000", (f"{TWO}:8000", "10.0.0.1:8000")])
+def test_a_subset_hint_bounds_the_pick(subset: Any) -> None:
+    bench = Bench(gateway(), *service("a", [ONE, TWO], model="m"))
+    assert {bench.pick(subset=subset).destination for _ in range(3)} == {f"{TWO}:8000"}
+    status, found = error(bench.ask(subset=("10.0.0.1:8000",)))
+    assert (status, "subset" in found["message"]) == (503, True)
+    assert error(bench.ask(subset=""))[0] == 503
+
+
+def test_the_models_of_all_gateways_are_listed() -> None:
+    bench = Bench(gateway(), gateway("second"), *service("b", [ONE], model="n"), *service("a", [], model="m"))
+    answer = bench.picker.decide(RequestHead(headers={**HEAD, **get("/v1/models?x=1")}), None)
+    assert isinstance(answer, Answer)
+    assert (answer.status, [m["id"] for m in json.loads(answer.body)["data"]]) == (200, ["m", "n"])
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "code"),
+    [
+        (get("/nowhere"), 404, "not_found"),
+        (get("/v1/models", "DELETE"), 404, "not_found"),
+        (get("/v1/chat/completions", "POST"), 400, "empty_body"),
+    ],
+)
+def test_a_request_without_a_body_that_no_route_takes_is_refused(
+    headers: dict[str, str], status: int, code: str
+) -> None:
+    bench = Bench(gateway(), *service("a", [ONE], model="m"))
+    answer = bench.picker.decide(RequestHead(headers={**HEAD, **headers}), None)
+    found_status, found = error(answer)
+    assert (found_status, found["code"]) == (status, code)
+
+
+def catch_all(name: str) -> HTTPRoute:
+    backend = BackendRef(name=name, group=GROUP, kind="InferencePool")
+    spec = route(name, "unused").spec
+    return HTTPRoute(
+        metadata=ObjectMeta(name=f"{name}-all", namespace="default"),
+        spec=HTTPRouteSpec(parent_refs=spec.parent_refs, rules=(RouteRule(backend_refs=(backend,)),)),
+    )
+
+
+@pytest.mark.parametrize("body", [None, b"{}", b'{"model": "whatever\\r\\n"}'])
+def test_a_route_without_a_model_takes_requests_by_their_path(body: bytes | None) -> None:
+    bench = Bench(gateway(), catch_all("a"), pool("a"), pod("a", ONE))
+    pick = bench.pick(body)
+    assert "x-gateway-model-name" not in dict(pick.set_headers)
+    assert bench.value("argosy_requests_total", pool="default/a", model="") == 1
+
+
+def test_a_model_at_a_path_that_its_route_does_not_take_is_not_said_to_be_missing() -> None:
+    narrow = route("a", "m")
+    match = narrow.spec.rules[0].matches[0]
+    rule = replace(narrow.spec.rules[0], matches=(replace(match, path=PathMatch(value="/v1")),))
+    bench = Bench(gateway(), replace(narrow, spec=replace(narrow.spec, rules=(rule,))), pool("a"), pod("a", ONE))
+    status, found = error(bench.picker.decide(RequestHead(headers={**HEAD, ":path": "/v2/x"}), CHAT))
+    assert (status, found["code"]) == (404, "not_found")
+
+
+def test_reservations_are_counted_by_pool_and_given_back() -> None:
+    bench = Bench(gateway(), *service("a", [ONE, TWO], model="m"))
+    picks = [bench.pick() for _ in range(4)]
+    assert bench.value("argosy_reservations", pool="default/a") == 4
+    assert bench.value("argosy_picks_total", pool="default/a", endpoint=f"{ONE}:8000") == 2
+    assert bench.value("argosy_requests_total", pool="default/a", model="m") == 4
+    for pick in picks:
+        bench.picker.ended(pick, answered=True)
+    assert bench.value("argosy_reservations", pool="default/a") == 0
+    assert bench.picker.loads.held == 0
+
+
+def test_an_answer_by_a_fallback_is_counted_and_the_request_counts_there() -> None:
+    bench = Bench(gateway(), *service("a", [ONE, TWO], model="m"))
+    pick = bench.picker.served(bench.pick(), f"{TWO}:8000")
+    assert bench.value("argosy_fallback_served_total", pool="default/a") == 1
+    assert bench.picker.loads.held_at(Endpoint(TWO, 8000)) == 1
+    assert bench.pick().destination.startswith(TWO), "the endpoint that did not take it stands last for a while"
+    bench.picker.ended(pick, answered=True)
+
+
+@pytest.mark.parametrize("by", [f"{THREE}:8000", "10.9.9.9:1"])
+def test_an_answer_by_somebody_that_was_not_named_is_counted(by: str) -> None:
+    bench = Bench(gateway(), *service("a", [ONE], model="m"), *service("b", [THREE], model="n"))
+    pick = bench.pick()
+    bench.picker.served(pick, by)
+    assert bench.value("argosy_served_not_picked_total", pool="default/a") == 1
+    bench.picker.ended(pick, answered=True)
+    assert bench.picker.loads.held == 0
+
+
+def test_an_answer_by_the_pick_is_nothing_to_count() -> None:
+    bench = Bench(gateway(), *service("a", [ONE, TWO], model="m"))
+    pick = bench.pick()
+    bench.picker.served(pick, f"{ONE}:8000")
+    assert bench.value("argosy_served_not_picked_total", pool="default/a") == 0
+    assert bench.value("argosy_fallback_served_total", pool="default/a") == 0
+
+
+def test_load_that_others_put_on_a_replica_keeps_requests_away() -> None:
+    bench = Bench(gateway(), *service("a", [ONE, TWO], model="m"))
+    observer = EngineObserver(bench.picker, bench.metrics, clock=bench.clock)
+    assert observer.targets() == {Endpoint(ONE, 8000), Endpoint(TWO, 8000)}
+    mark = observer.scrape_began(Endpoint(ONE, 8000))
+    observer.scraped(mark, {REQUESTS_RUNNING: 2.0, REQUESTS_WAITING: 1.0})
+    assert [bench.pick().destination[: len(ONE)] for _ in range(4)] == [TWO, TWO, TWO, ONE]
+    assert observer.busy(Endpoint(TWO, 8000))
+
+
+def test_a_page_without_the_families_says_nothing() -> None:
+    bench = Bench(gateway(), *service("a", [ONE], model="m"))
+    observer = EngineObserver(bench.picker, bench.metrics, clock=bench.clock)
+    observer.scraped(observer.scrape_began(Endpoint(ONE, 8000)), {})
+    assert bench.value("argosy_scrapes_total", result="failed") == 1
+    assert not observer.busy(Endpoint(ONE, 8000))
+
+
+def test_series_of_what_is_gone_are_dropped_once_no_request_needs_them() -> None:
+    bench = Bench(gateway(), *service("a", [ONE], model="m"))
+    pick = bench.pick()
+    bench.see(gateway())
+    assert bench.value("argosy_picks_total", pool="default/a", endpoint=f"{ONE}:8000") is None
+    assert bench.value("argosy_requests_total", pool="default/a", model="m") is None
+    assert bench.value("argosy_reservations", pool="default/a") == 1
+    bench.picker.ended(pick, answered=True)
+    assert bench.value("argosy_reservations", pool="default/a") == 0
+    bench.see(gateway())
+    assert bench.value("argosy_reservations", pool="default/a") is None
+    assert list(text_string_to_metric_families(bench.metrics.page().decode()))
+
+
+def test_a_pool_is_shown_before_its_first_request() -> None:
+    bench = Bench(gateway(), *service("a", [ONE], model="m"))
+    assert bench.value("argosy_reservations", pool="default/a") == 0
+    assert bench.value("argosy_served_not_picked_total", pool="default/a") == 0
+
+
+events = st.lists(st.sampled_from(["a", "b", "bad", "end", "fall back", "scrape"]), max_size=30)
+
+
+@given(events, st.integers(0, 9))
+def test_the_same_seed_and_the_same_events_give_the_same_decisions(script: list[str], seed: int) -> None:
+    def decisions() -> list[Any]:
+        bench = Bench(
+            gateway(), *service("a", [ONE, TWO], model="m"), *service("b", [THREE, TWO], model="n"), seed=seed
+        )
+        made: list[Any] = []
+        held: list[Pick] = []
+        for step in script:
+            bench.clock.now_s += 0.1
+            if step in "ab":
+                held.append(bench.pick(CHAT if step == "a" else b'{"model": "n"}'))
+                made.append(held[-1])
+            elif step == "bad":
+                made.append(bench.ask(b"{"))
+            elif step == "end" and held:
+                bench.picker.ended(held.pop(0), answered=True)
+            elif step == "fall back" and held:
+                bench.picker.served(held[0], f"{TWO}:8000")
+            elif step == "scrape":
+                bench.picker.loads.scraped(bench.picker.loads.scrape_began(Endpoint(ONE, 8000)), 3, bench.clock.now_s)
+        return made
+
+    assert decisions() == decisions()
