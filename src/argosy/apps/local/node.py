@@ -1,0 +1,142 @@
+"""The node: Pods of the store as processes of this machine.
+
+Rules of this file:
+
+- A pod is known by its uid. One that is gone from the store, or there under another uid, is stopped; its successor of
+  the same name starts when its processes have ended, since both have one address.
+- A stopping pod stays in `draining` until its processes have ended.
+- Statuses go to the store as they change; a pod that is gone from it needs none.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+
+from argosy.api.kubernetes import Deployment, Pod, PodStatus, Service
+from argosy.api.names import SERVICE_LABEL
+from argosy.api.objects import Condition, Key
+from argosy.apps.local.deployments import NODE
+from argosy.apps.local.discovery import service_variables
+from argosy.apps.local.state import StateDirectory
+from argosy.edge.kube.port import NotFound, ObjectStore
+from argosy.edge.processes.addresses import LoopbackAddresses, NoAddress, bindable
+from argosy.edge.processes.pods import LocalCommand, PodProcess, PodSetting
+
+INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "OPENBLAS_CORETYPE")
+"""Variables of the supervisor that its processes get too; no other leaves it, so that no secret does."""
+
+
+class Node:
+    """Runs the pods that are meant for this machine. `woken` is called when a pod has ended."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        state: StateDirectory,
+        commands: Mapping[str, LocalCommand],
+        *,
+        group: asyncio.TaskGroup,
+        now: Callable[[], str],
+        woken: Callable[[], None],
+        environment: Mapping[str, str],
+    ) -> None:
+        self._group = group
+        self._store = store
+        self._state = state
+        self._commands = commands
+        self._now = now
+        self._woken = woken
+        self._inherited = {name: environment[name] for name in INHERITED if name in environment}
+        self._addresses = LoopbackAddresses(str(state.root), lambda address: bindable(address, ()))
+        self._pods: dict[Key, PodProcess] = {}
+        self._stopping: dict[Key, asyncio.Task[None]] = {}
+        self._waiting: set[Key] = set()
+
+    @property
+    def draining(self) -> frozenset[Key]:
+        """Names of pods that are gone from the store while their processes still run."""
+        return frozenset(self._stopping)
+
+    def address_of(self, pod: Key) -> str:
+        """Give the address of a pod, which it has before it exists. Raises `NoAddress`."""
+        return self._addresses.of(str(pod))
+
+    async def sync(
+        self, pods: Iterable[Pod], services: tuple[Service, ...], deployments: tuple[Deployment, ...]
+    ) -> None:
+        """Start and stop processes so that they are the store's pods."""
+        wanted = {pod.key: pod for pod in pods if pod.spec.node_name == NODE}
+        for key, process in list(self._pods.items()):
+            pod = wanted.get(key)
+            if pod is None or pod.metadata.uid != process.pod.metadata.uid:
+                self._begin_stop(key)
+        for key, pod in wanted.items():
+            if key in self._stopping:
+                if key not in self._waiting:
+                    self._waiting.add(key)
+                    await self._report(pod, waiting("Waiting", "the process before it at this address still ends"))
+            elif key not in self._pods:
+                self._waiting.discard(key)
+                try:
+                    variables = service_variables(key.namespace, services, deployments, self.address_of)
+                    self._start(pod, self.address_of(key), variables)
+                except NoAddress as error:
+                    await self._report(pod, waiting("NoAddress", str(error)))
+
+    async def stop_all(self) -> None:
+        """Stop every pod: workers of services first, so that answers finish through what stands before them."""
+        workers = [key for key, process in self._pods.items() if SERVICE_LABEL in process.pod.metadata.labels]
+        for keys in (workers, None):
+            for key in list(self._pods) if keys is None else keys:
+                self._begin_stop(key)
+            if self._stopping:
+                await asyncio.wait(self._stopping.values())
+
+    def running_workers(self) -> int:
+        """Count pods of services whose processes have not ended."""
+        pods = [*self._pods.values()]
+        return sum(SERVICE_LABEL in process.pod.metadata.labels for process in pods) + len(self._stopping)
+
+    def _start(self, pod: Pod, address: str, variables: Mapping[str, str]) -> None:
+        setting = PodSetting(
+            address=address,
+            commands=self._commands,
+            inherited={**self._inherited, "ARGOSY_INSTANCE": str(self._state.root)},
+            variables=variables,
+            logs=self._state.logs,
+        )
+
+        async def report(status: PodStatus) -> None:
+            await self._report(pod, status)
+
+        process = PodProcess(pod, setting, report=report, now=self._now)
+        self._pods[pod.key] = process
+        self._group.create_task(process.run(), name=f"pod {pod.key}")
+
+    def _begin_stop(self, key: Key) -> None:
+        process = self._pods.pop(key)
+
+        async def stop() -> None:
+            try:
+                await process.stop()
+            finally:
+                del self._stopping[key]
+                self._woken()
+
+        self._stopping[key] = self._group.create_task(stop(), name=f"stop {key}")
+
+    async def _report(self, pod: Pod, status: PodStatus) -> None:
+        try:
+            await self._store.write_status(msgspec.structs.replace(pod, status=status))
+        except NotFound:
+            return
+
+
+def waiting(reason: str, message: str) -> PodStatus:
+    """Give the status of a pod that has no process yet, and why."""
+    return PodStatus(
+        phase="Pending",
+        message=message,
+        conditions=(Condition(type="Ready", status="False", reason=reason, message=message),),
+    )

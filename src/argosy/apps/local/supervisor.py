@@ -1,0 +1,174 @@
+"""The supervisor behind `argosy up`: object store, planner, Deployment controller and node in one process.
+
+Rules of this file:
+
+- One loop reconciles, and each pass begins from what the store holds: a missed event costs nothing.
+- What planning wants is owned by `planner`, what a user wants by `user`, pods by `deployments`.
+- Ending: the loop stops first, so that nothing comes back; then workers drain while the gateway still carries their
+  answers; then the rest ends.
+"""
+
+import asyncio
+import contextlib
+import datetime
+import logging
+import random
+import uuid
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from argosy.api.kinds import KINDS
+from argosy.api.kubernetes import Deployment, Pod, Service
+from argosy.api.llmservice import LLMService
+from argosy.api.objects import Object
+from argosy.apps.local.deployments import pod_changes
+from argosy.apps.local.images import local_commands
+from argosy.apps.local.node import Node
+from argosy.apps.local.observation import gateway_url
+from argosy.apps.local.state import StateDirectory
+from argosy.base.errors import PeerError
+from argosy.decide.planning.capabilities import Capabilities, Weights
+from argosy.decide.planning.installation import Installation
+from argosy.decide.planning.plan import Plan, plan
+from argosy.decide.planning.status import statuses
+from argosy.edge.kube.cache import Cache
+from argosy.edge.kube.memory import InMemoryStore
+from argosy.edge.kube.port import ObjectStore
+from argosy.edge.kube.serve import serve_store
+
+USER, PLANNER, DEPLOYMENTS = "user", "planner", "deployments"
+BIND_ADDRESS = "127.0.0.1"
+RETRY_S = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """What an instance is started with."""
+
+    installation: Installation
+    capabilities: Capabilities
+    weights: Mapping[str, Weights]
+    environment: Mapping[str, str]
+
+
+def rfc3339_now() -> str:
+    """Give the time as Kubernetes writes it."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+async def supervise(
+    state: StateDirectory, setting: Setting, services: Iterable[LLMService], *, end: asyncio.Event
+) -> None:
+    """Serve the services until `end` is set, then drain and end everything."""
+    store = InMemoryStore(now=rfc3339_now, new_uid=lambda: str(uuid.uuid4()))
+    await make_services_so(store, services)
+    async with serve_store(store, state.socket), asyncio.TaskGroup() as group:
+        wake = asyncio.Event()
+        node = Node(
+            store,
+            state,
+            local_commands(state, bind_address=BIND_ADDRESS),
+            group=group,
+            now=rfc3339_now,
+            woken=wake.set,
+            environment=setting.environment,
+        )
+        loop = group.create_task(_reconcile_forever(store, node, setting, wake), name="reconcile")
+        await end.wait()
+        loop.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await loop
+        await node.stop_all()
+
+
+async def make_services_so(store: ObjectStore, services: Iterable[LLMService]) -> dict[str, list[str]]:
+    """Make the store's services exactly these; give the names that were added, changed and removed."""
+    wanted = {service.key: service for service in services}
+    before = {service.key: service for service in (await store.list(LLMService)).items}
+    done: dict[str, list[str]] = {"added": [], "changed": [], "removed": []}
+    for key, service in wanted.items():
+        after = await store.apply(service, owner=USER)
+        if key not in before:
+            done["added"].append(key.name)
+        elif after.metadata.resource_version != before[key].metadata.resource_version:
+            done["changed"].append(key.name)
+    for key in before.keys() - wanted.keys():
+        await store.delete(LLMService, key)
+        done["removed"].append(key.name)
+    return done
+
+
+async def _reconcile_forever(store: InMemoryStore, node: Node, setting: Setting, wake: asyncio.Event) -> None:
+    async with Cache(store, KINDS, rng=random.Random()) as cache:  # noqa: S311 (jitter)
+        watching = asyncio.create_task(_wake_on_change(cache, wake))
+        try:
+            while True:
+                wake.clear()
+                try:
+                    await _reconcile(store, node, setting)
+                except PeerError as error:
+                    log.warning("a pass was left off, the next one follows: %s", error)
+                    await asyncio.sleep(RETRY_S)
+                    wake.set()
+                await wake.wait()
+        finally:
+            watching.cancel()
+
+
+async def _wake_on_change(cache: Cache, wake: asyncio.Event) -> None:
+    seen = 0
+    while True:
+        seen = await cache.changed(seen)
+        wake.set()
+
+
+async def _reconcile(store: InMemoryStore, node: Node, setting: Setting) -> None:
+    services = (await store.list(LLMService)).items
+    planned = await _apply_plan(store, services, setting)
+    await _apply_deployments(store, node)
+    pods, deployments = (await store.list(Pod)).items, (await store.list(Deployment)).items
+    await node.sync(pods, (await store.list(Service)).items, deployments)
+    deployments, pods = (await store.list(Deployment)).items, (await store.list(Pod)).items
+    url = await gateway_url(store)
+    for service in statuses(services, planned, deployments, pods, now=rfc3339_now(), url=url):
+        await store.write_status(service)
+
+
+async def _apply_plan(store: InMemoryStore, services: tuple[LLMService, ...], setting: Setting) -> Plan:
+    observed: list[Object] = []
+    for kind in KINDS:
+        if kind not in (Pod, LLMService):
+            observed.extend((await store.list(kind)).items)
+    planned = plan(
+        services,
+        observed,
+        installation=setting.installation,
+        capabilities=setting.capabilities,
+        weights=setting.weights,
+    )
+    for change in planned.changes:
+        if change.delete:
+            await store.delete(type(change.object), change.object.key, uid=change.object.metadata.uid)
+        else:
+            await store.apply(change.object, owner=PLANNER)
+    return planned
+
+
+async def _apply_deployments(store: InMemoryStore, node: Node) -> None:
+    pods = (await store.list(Pod)).items
+    deployments = (await store.list(Deployment)).items
+    for deployment in deployments:
+        changes = pod_changes(deployment, pods, node.draining)
+        uids = {pod.key: pod.metadata.uid for pod in pods}
+        for key in changes.delete:
+            await store.delete(Pod, key, uid=uids[key])
+        for pod in changes.create:
+            await store.apply(pod, owner=DEPLOYMENTS)
+        await store.write_status(msgspec.structs.replace(deployment, status=changes.status))
+    alive = {deployment.metadata.uid for deployment in deployments}
+    for pod in pods:
+        owners = {reference.uid for reference in pod.metadata.owner_references if reference.kind == Deployment.KIND}
+        if owners and not owners & alive:
+            await store.delete(Pod, pod.key, uid=pod.metadata.uid)

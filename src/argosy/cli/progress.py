@@ -1,0 +1,148 @@
+"""Waiting for an instance to be ready, visibly: a bar in a terminal, a line per change elsewhere."""
+
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+from argosy.base.errors import ArgosyError
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from argosy.apps.local.observation import Observation
+    from argosy.edge.kube.port import ObjectStore
+
+POLL_S = 0.1
+FAILING_S = 15.0
+"""So long may a replica fail again and again until nobody waits for it any more."""
+FIRST_TOKEN_TIMEOUT_S = 120.0
+
+
+class NotReady(ArgosyError):  # noqa: N818 (named for the state)
+    """The instance did not get ready; the message says what it waits for."""
+
+
+class Display(Protocol):
+    """Shows how far an instance has come."""
+
+    def show(self, observation: "Observation") -> None:
+        """Show this state."""
+
+
+class _Lines:
+    """One line for every part that gets ready."""
+
+    def __init__(self, begun: float) -> None:
+        self._begun = begun
+        self._ready: set[str] = set()
+
+    def show(self, observation: "Observation") -> None:
+        for name, ready, _ in _parts(observation):
+            if ready and name not in self._ready:
+                self._ready.add(name)
+                print(f"  {name} is ready ({time.monotonic() - self._begun:.1f} s)", flush=True)
+
+
+class _Bar:
+    """A bar over all parts, and what the first one that is not ready waits for."""
+
+    def __init__(self, progress: Any) -> None:
+        self._progress = progress
+        self._task = progress.add_task("starting", total=None)
+
+    def show(self, observation: "Observation") -> None:
+        parts = _parts(observation)
+        waiting = [f"{name}: {message}" for name, ready, message in parts if not ready]
+        done = sum(ready for _, ready, _ in parts)
+        text = (waiting or ["asking for a first token"])[0]
+        self._progress.update(self._task, total=len(parts), completed=done, description=text[:100])
+
+
+@contextlib.contextmanager
+def display() -> Iterator[Display]:
+    """Give what fits the terminal, or the lack of one."""
+    if not sys.stdout.isatty():
+        yield _Lines(time.monotonic())
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    columns = (BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, transient=True) as progress:
+        yield _Bar(progress)
+
+
+def _parts(observation: "Observation") -> list[tuple[str, bool, str]]:
+    """Give name, readiness and state of everything that must get ready."""
+    components = [(part.pod, part.ready, part.message) for part in observation.components]
+    replicas = [(replica.name, replica.ready, replica.message) for s in observation.services for replica in s.replicas]
+    return [*components, ("gateway", observation.gateway.programmed, observation.gateway.message), *replicas]
+
+
+async def wait_until_ready(store: "ObjectStore", supervisor_pid: int, *, timeout_s: float) -> "Observation":
+    """Wait until every service has answered a request through the gateway. Raises `NotReady`."""
+    from argosy.apps.local.observation import observe  # noqa: PLC0415 (other verbs start without)
+    from argosy.edge.kube.port import StoreUnavailable  # noqa: PLC0415
+
+    deadline = time.monotonic() + timeout_s
+    failing_since: float | None = None
+    with display() as shown:
+        while True:
+            try:
+                observation = await observe(store, supervisor_pid=supervisor_pid)
+            except StoreUnavailable as error:
+                if time.monotonic() > deadline:
+                    raise NotReady(f"the supervisor does not answer: {error}") from error
+                await asyncio.sleep(POLL_S)
+                continue
+            shown.show(observation)
+            if observation.ready:
+                await _first_tokens(observation, deadline)
+                return observation
+            now = time.monotonic()
+            failing_since = (failing_since or now) if observation.failing else None
+            if now > deadline or (failing_since is not None and now - failing_since > FAILING_S):
+                raise NotReady("; ".join(observation.waiting_for))
+            await asyncio.sleep(POLL_S)
+
+
+async def _first_tokens(observation: "Observation", deadline: float) -> None:
+    """Ask every service for one token, through the gateway: the proof that all of the path is there."""
+    import aiohttp  # noqa: PLC0415
+
+    timeout = aiohttp.ClientTimeout(total=FIRST_TOKEN_TIMEOUT_S)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        for service in observation.services:
+            if service.wanted:
+                await _first_token(session, observation.gateway.url, service.model, deadline)
+
+
+async def _first_token(session: "aiohttp.ClientSession", url: str, model: str, deadline: float) -> None:
+    import aiohttp  # noqa: PLC0415
+
+    body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
+    said = ""
+    while time.monotonic() < deadline:
+        try:
+            async with session.post(f"{url}/chat/completions", json=body) as response:
+                if response.status == 200:
+                    return
+                said = f"{response.status} {(await response.text())[:300]}"
+        except (aiohttp.ClientError, TimeoutError) as error:
+            said = repr(error)
+        await asyncio.sleep(POLL_S)
+    raise NotReady(f"model {model} does not answer at {url}: {said}")
+
+
+def curl_line(observation: "Observation") -> str:
+    """Give a command to paste: a streamed chat with the first service."""
+    body = {
+        "model": observation.services[0].model,
+        "stream": True,
+        "messages": [{"role": "user", "content": "What is a fleet?"}],
+    }
+    data = json.dumps(body).replace("'", "'\\''")
+    return f"curl -N {observation.gateway.url}/chat/completions -H 'content-type: application/json' -d '{data}'"

@@ -1,0 +1,188 @@
+"""`argosy up`: serves the models of files on this machine, or changes what a running instance serves."""
+
+import argparse
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from argosy.api.names import GATEWAY_PORT
+from argosy.base.errors import UserError
+from argosy.cli.options import add_state_directory, state_directory
+
+if TYPE_CHECKING:
+    from argosy.api.llmservice import LLMService
+    from argosy.apps.local.state import StateDirectory
+    from argosy.cli.files import Loaded
+
+POLL_S = 0.1
+HOST = "127.0.0.1"
+
+
+def register(subparsers: Any, summary: str) -> None:
+    """Add the verb."""
+    parser = subparsers.add_parser(
+        "up",
+        help=summary,
+        description=summary,
+        epilog="examples: argosy up examples/smollm2.yaml · argosy up -d a.yaml b.yaml --port 8081\n"
+        "A second `argosy up FILE…` makes the running instance match the files.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="LLMService files")
+    parser.add_argument("-d", "--detach", action="store_true", help="leave it running in the background")
+    parser.add_argument("--port", type=int, help=f"port of the gateway on {HOST} (default {GATEWAY_PORT})")
+    parser.add_argument("--strict", action="store_true", help="refuse what would need a stand-in")
+    parser.add_argument(
+        "--timeout", type=float, default=600.0, metavar="S", help="seconds to wait until all is ready (default 600)"
+    )
+    parser.add_argument("--supervise", action="store_true", help=argparse.SUPPRESS)
+    add_state_directory(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Start an instance, in the foreground or detached, or change the running one."""
+    from argosy.cli.files import load_services  # noqa: PLC0415 (other verbs do without)
+
+    loaded = load_services(args.files, strict=args.strict, quiet=args.supervise)
+    state = state_directory(args)
+    if state.supervisor_pid() is not None and not args.supervise:
+        return asyncio.run(_change(state, args, loaded.services))
+    if not args.files:
+        raise UserError("nothing is running, so a FILE is needed: argosy up examples/smollm2.yaml")
+    port = GATEWAY_PORT if args.port is None else args.port
+    state.prepare()
+    _check_port(port)
+    if args.detach:
+        return _detach(state, args)
+    held = state.acquire()
+    if held is None:
+        raise UserError(f"another `argosy up` is starting in {state.root}; wait for it, or choose another --state-dir")
+    with held:
+        return asyncio.run(_serve(state, loaded, port, args))
+
+
+def _check_port(port: int) -> None:
+    """Refuse a port that cannot be listened on, before anything is started."""
+    if not 0 < port < 65536:
+        raise UserError(f"--port {port}: a port is a number from 1 to 65535")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except PermissionError:
+            raise UserError(
+                f"port {port} needs more rights than this user has; choose one above 1023: --port"
+            ) from None
+        except OSError:
+            raise UserError(
+                f"port {port} of {HOST} is in use; end what listens there, or choose another: --port"
+            ) from None
+
+
+async def _serve(state: "StateDirectory", loaded: "Loaded", port: int, args: argparse.Namespace) -> int:
+    """Be the supervisor until a signal comes."""
+    from argosy.apps.local.supervisor import Setting, supervise  # noqa: PLC0415
+    from argosy.decide.planning.installation import Installation  # noqa: PLC0415
+
+    setting = Setting(
+        installation=Installation(port=port),
+        capabilities=loaded.capabilities,
+        weights=loaded.weights,
+        environment=dict(os.environ),
+    )
+    end = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, _end_or_kill, end)
+    serving = asyncio.create_task(supervise(state, setting, loaded.services, end=end))
+    ending = asyncio.create_task(end.wait())
+    if args.supervise:
+        await serving
+        ending.cancel()
+        return 0
+    reporting = asyncio.create_task(_report_ready(state, os.getpid(), args.timeout))
+    await asyncio.wait({serving, ending, reporting}, return_when=asyncio.FIRST_COMPLETED)
+    if reporting.done() and not ending.done():
+        print("Ctrl-C ends it.", flush=True)
+    await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
+    reporting.cancel()
+    if ending.done() and not serving.done():
+        print("\nending: answers that are being written finish first (Ctrl-C again ends at once) …", flush=True)
+    await serving
+    return 0
+
+
+def _end_or_kill(end: asyncio.Event) -> None:
+    if end.is_set():
+        # The children are sent SIGKILL by the kernel when this process is gone.
+        os._exit(130)
+    end.set()
+
+
+async def _report_ready(state: "StateDirectory", pid: int, timeout_s: float) -> bool:
+    """Wait for the instance and print how to use it, or what is wrong with it; say whether it is ready."""
+    from argosy.cli.progress import NotReady, curl_line, wait_until_ready  # noqa: PLC0415
+    from argosy.edge.kube.remote import RemoteStore  # noqa: PLC0415
+
+    async with RemoteStore(state.address) as store:
+        try:
+            observation = await wait_until_ready(store, pid, timeout_s=timeout_s)
+        except NotReady as error:
+            print(f"argosy up: not ready: {error}", file=sys.stderr)
+            print("It goes on trying. argosy status · argosy logs NAME · argosy down", file=sys.stderr)
+            return False
+    print(f"ready: {observation.gateway.url}")
+    print(f"  {curl_line(observation)}", flush=True)
+    return True
+
+
+def _detach(state: "StateDirectory", args: argparse.Namespace) -> int:
+    """Start a supervisor of its own session, and wait until it is ready or has given up."""
+    command = [sys.executable, "-m", "argosy", "up", "--supervise", "--state-dir", str(state.root)]
+    command += [f"--port={args.port}"] if args.port is not None else []
+    command += ["--strict"] if args.strict else []
+    command += [str(file.absolute()) for file in args.files]
+    with state.supervisor_log.open("wb") as output:
+        supervisor = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        return asyncio.run(_follow(state, supervisor, args.timeout))
+    except KeyboardInterrupt:
+        print("\nit goes on starting in the background; argosy down ends it", file=sys.stderr)
+        return 1
+
+
+async def _follow(state: "StateDirectory", supervisor: "subprocess.Popen[bytes]", timeout_s: float) -> int:
+    reporting = asyncio.create_task(_report_ready(state, supervisor.pid, timeout_s))
+    while not reporting.done() and supervisor.poll() is None:
+        await asyncio.wait({reporting}, timeout=POLL_S)
+    if reporting.done():
+        return 0 if reporting.result() else 1
+    reporting.cancel()
+    print(state.supervisor_log.read_text(errors="replace")[-4000:], end="", file=sys.stderr)
+    return supervisor.returncode or 1
+
+
+async def _change(state: "StateDirectory", args: argparse.Namespace, services: "Iterable[LLMService]") -> int:
+    """Make the running instance serve what the files say."""
+    from argosy.apps.local.observation import gateway_url  # noqa: PLC0415
+    from argosy.apps.local.supervisor import make_services_so  # noqa: PLC0415
+    from argosy.edge.kube.remote import RemoteStore  # noqa: PLC0415
+
+    async with RemoteStore(state.address) as store:
+        url = await gateway_url(store)
+        if args.port is not None and f":{args.port}/" not in url:
+            raise UserError(f"an instance runs at {url}; to change its port, end it first: argosy down")
+        if args.files:
+            done = await make_services_so(store, services)
+            changes = [f"{what}: {', '.join(names)}" for what, names in done.items() if names]
+            print(f"running instance updated; {'; '.join(changes) or 'nothing differs'}", flush=True)
+    pid = state.supervisor_pid()
+    return 0 if pid is not None and await _report_ready(state, pid, args.timeout) else 1

@@ -1,0 +1,120 @@
+"""A whole instance, as a user starts it: `argosy up -d`, `argosy status --json`, `argosy down`."""
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+ARGOSY = (sys.executable, "-m", "argosy")
+UP_TIMEOUT_S = 60
+
+
+def free_port() -> int:
+    """Give a port of 127.0.0.1 that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def run(*args: str | Path, check: bool = True, timeout: float = UP_TIMEOUT_S) -> subprocess.CompletedProcess[str]:
+    """Run one command line verb to its end; on failure show what it printed."""
+    done = subprocess.run([*ARGOSY, *map(str, args)], capture_output=True, text=True, timeout=timeout, check=False)
+    if check and done.returncode:
+        raise AssertionError(f"argosy {' '.join(map(str, args))}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+    return done
+
+
+class Laptop:
+    """One running instance."""
+
+    def __init__(self, state: Path, port: int) -> None:
+        self.state = state
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+
+    def up(self, *files: Path | str) -> str:
+        """Make the files true, and give what `up` printed."""
+        return run("up", "-d", "--port", str(self.port), "--state-dir", self.state, *files).stdout
+
+    def status(self) -> dict[str, Any]:
+        """Give `argosy status --json`."""
+        result: dict[str, Any] = json.loads(run("status", "--json", "--state-dir", self.state).stdout)
+        return result
+
+    def service(self, name: str = "smollm2") -> dict[str, Any]:
+        """Give one service of the status."""
+        return next(service for service in self.status()["services"] if service["name"] == name)
+
+    def pid(self, component: str) -> int:
+        """Give the process id of a component."""
+        return next(int(part["pid"]) for part in self.status()["components"] if part["name"] == component)
+
+    def down(self) -> None:
+        """End it."""
+        run("down", "--state-dir", self.state)
+
+    def wait_until(self, holds: Callable[[dict[str, Any]], bool], *, timeout: float = 30) -> dict[str, Any]:
+        """Give the first status that `holds` is true of."""
+        deadline = time.monotonic() + timeout
+        while True:
+            status = self.status()
+            if holds(status):
+                return status
+            assert time.monotonic() < deadline, json.dumps(status, indent=1)
+            time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def laptop(folder: Path, *files: Path | str) -> Iterator[Laptop]:
+    """Serve the files on a free port until the block ends, then check that nothing is left."""
+    instance = Laptop(folder, free_port())
+    try:
+        instance.up(*files)
+        yield instance
+    finally:
+        instance.down()
+    wait_for(lambda: not processes_of(folder), "a process outlived `argosy down`")
+
+
+def processes_of(folder: Path) -> dict[int, str]:
+    """Give the processes, by id, that belong to the instance whose state directory is `folder`.
+
+    A child is told its store's address or log folder by environment or command line, and inherits both; it is ours
+    when either names the folder.
+    """
+    found: dict[int, str] = {}
+    needle = os.fsencode(folder)
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal() or int(entry.name) == os.getpid():
+            continue
+        try:
+            command = (entry / "cmdline").read_bytes()
+            if needle in command or needle in (entry / "environ").read_bytes():
+                found[int(entry.name)] = command.replace(b"\0", b" ").decode(errors="replace")[:200]
+        except OSError:
+            continue  # it ended while we looked
+    return found
+
+
+def wait_for(holds: Callable[[], bool], otherwise: str, *, timeout: float = 15) -> None:
+    """Wait until `holds()`; fail with `otherwise` after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not holds():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(0.02)
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]], otherwise: str, *, timeout: float = 15) -> None:
+    """Wait until `await holds()`; fail with `otherwise` after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not await holds():
+        assert time.monotonic() < deadline, otherwise
+        await asyncio.sleep(0.02)

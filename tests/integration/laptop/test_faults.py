@@ -1,0 +1,143 @@
+"""What a client notices when a part of the instance dies: as little as can be."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+from harness.laptop import Laptop
+
+CHAT = {"model": "smollm2", "messages": [{"role": "user", "content": "Count to ten."}], "stream": True, "max_tokens": 16}
+
+
+class Load:
+    """Streaming clients that ask again and again; tells apart what failed before an answer began and after."""
+
+    def __init__(self, instance: Laptop) -> None:
+        self._url = f"{instance.url}/v1/chat/completions"
+        self.completed = 0
+        self.cut = 0
+        self.refused: list[str] = []
+
+    async def client(self, session: aiohttp.ClientSession) -> None:
+        while True:
+            begun = False
+            try:
+                async with session.post(self._url, json=CHAT) as response:
+                    if response.status != 200:
+                        self.refused.append(f"{response.status} {await response.text()}")
+                        continue
+                    async for line in response.content:
+                        begun = begun or line.startswith(b"data:")
+                        if line.startswith(b"data: [DONE]"):
+                            self.completed += 1
+            except aiohttp.ClientError as error:
+                if begun:
+                    self.cut += 1
+                else:
+                    self.refused.append(repr(error))
+
+    async def more(self, answers: int, *, timeout: float = 60) -> None:
+        """Wait for so many more whole answers."""
+        wanted, deadline = self.completed + answers, time.monotonic() + timeout
+        while self.completed < wanted:
+            assert time.monotonic() < deadline, f"{self.completed} of {wanted}; {self.refused[:3]}"
+            await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def load(instance: Laptop, clients: int = 6) -> AsyncIterator[Load]:
+    running = Load(instance)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as session:
+        tasks = [asyncio.create_task(running.client(session)) for _ in range(clients)]
+        try:
+            await running.more(clients)
+            yield running
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_replica_killed_under_load_fails_no_request_that_had_not_begun_and_comes_back(
+    own_instance: Laptop,
+) -> None:
+    victim = own_instance.service()["replicas"][0]
+    async with load(own_instance) as clients:
+        os.kill(victim["pid"], signal.SIGKILL)
+        await clients.more(20)
+        await asyncio.to_thread(
+            own_instance.wait_until,
+            lambda status: all(r["ready"] and r["pid"] != victim["pid"] for r in status["services"][0]["replicas"]),
+        )
+        picks = own_instance.service()["replicas"][0]["picks"]
+        await clients.more(20)
+        assert own_instance.service()["replicas"][0]["picks"] > picks
+    assert clients.refused == []
+
+
+async def test_the_picker_killed_under_load_fails_no_request_and_picks_resume(own_instance: Laptop) -> None:
+    victim = own_instance.pid("picker")
+    async with load(own_instance) as clients:
+        os.kill(victim, signal.SIGKILL)
+        await clients.more(20)
+        await asyncio.to_thread(
+            own_instance.wait_until,
+            lambda status: status["gateway"]["picks"] > 0
+            and any(p["name"] == "picker" and p["ready"] and p["pid"] != victim for p in status["components"]),
+        )
+    assert clients.refused == []
+    assert clients.cut == 0
+
+
+async def test_envoy_killed_serves_again_within_seconds(own_instance: Laptop) -> None:
+    victim = own_instance.pid("envoy")
+    os.kill(victim, signal.SIGKILL)
+    begun = time.monotonic()
+    async with aiohttp.ClientSession() as session:
+        while True:
+            try:
+                async with session.post(f"{own_instance.url}/v1/chat/completions", json=CHAT) as response:
+                    if response.status == 200:
+                        await response.read()
+                        break
+            except aiohttp.ClientError:
+                pass
+            assert time.monotonic() - begun < 20
+            await asyncio.sleep(0.02)
+    assert own_instance.pid("envoy") != victim
+
+
+async def test_the_gateway_controller_killed_is_not_noticed(own_instance: Laptop) -> None:
+    async with load(own_instance) as clients:
+        os.kill(own_instance.pid("gateway"), signal.SIGKILL)
+        await clients.more(20)
+    assert clients.refused == []
+    assert clients.cut == 0
+
+
+async def test_a_replica_made_ten_times_slower_gets_at_most_a_fifth_of_the_picks(own_instance: Laptop) -> None:
+    slow = own_instance.service()["replicas"][0]
+
+    async def hold_back() -> None:
+        """Let the process run a tenth of the time, by stopping and continuing it."""
+        while True:
+            os.kill(slow["pid"], signal.SIGSTOP)
+            await asyncio.sleep(0.09)
+            os.kill(slow["pid"], signal.SIGCONT)
+            await asyncio.sleep(0.01)
+
+    brake = asyncio.create_task(hold_back())
+    try:
+        async with load(own_instance, clients=4) as clients:
+            before = [replica["picks"] for replica in own_instance.service()["replicas"]]
+            await clients.more(60, timeout=100)
+            after = [replica["picks"] for replica in own_instance.service()["replicas"]]
+    finally:
+        brake.cancel()
+        os.kill(slow["pid"], signal.SIGCONT)
+    picks = [new - old for old, new in zip(before, after, strict=True)]
+    assert picks[0] <= sum(picks) / 5, picks
