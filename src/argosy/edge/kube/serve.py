@@ -11,7 +11,7 @@ Rules of this file:
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -139,9 +139,10 @@ class _Service:
         self._watches.add(task)
         try:
             await response.prepare(request)
-            async for line in self._lines(events):
-                async with asyncio.timeout(self._stalled_s):
-                    await response.write(line)
+            async with contextlib.aclosing(self._lines(events)) as lines:
+                async for line in lines:
+                    async with asyncio.timeout(self._stalled_s):
+                        await response.write(line)
         except (ConnectionError, TimeoutError):
             if request.transport is not None:
                 request.transport.abort()
@@ -149,7 +150,7 @@ class _Service:
             self._watches.discard(task)
         return response
 
-    async def _lines(self, events: AsyncIterator[Event[Any]]) -> AsyncIterator[bytes]:
+    async def _lines(self, events: AsyncIterator[Event[Any]]) -> AsyncGenerator[bytes, None]:
         """Give each event as a line, a heartbeat at once and whenever none came for a while, and the error at last."""
         yield _line({"type": "HEARTBEAT"})
         pending: asyncio.Task[Event[Any]] | None = None
@@ -167,8 +168,8 @@ class _Service:
         except ArgosyError as error:
             yield _line({"type": "ERROR", "error": wire.error_body(error)})
         finally:
-            if pending is not None:
-                pending.cancel()
+            if pending is not None and not pending.cancel():
+                pending.exception()  # it ended while the peer left; nobody is there to be told
 
     async def end_watches(self, _app: web.Application) -> None:
         for task in self._watches:

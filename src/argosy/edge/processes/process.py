@@ -117,8 +117,8 @@ def spawn(command: Command, log: LogFile) -> Process:
     """
     if threading.current_thread() is not threading.main_thread():
         raise CallerError("children are started on the main thread")
-    log_start = log.size
     try:
+        log_start = log.size
         output = log.open()
     except OSError as error:
         raise SpawnFailed(f"cannot write the log file {log.path}: {_reason(error)}") from error
@@ -136,7 +136,12 @@ def spawn(command: Command, log: LogFile) -> Process:
         raise SpawnFailed(f"cannot start {command.argv[0]}: {_reason(error)}") from error
     finally:
         os.close(output)
-    return Process(popen, log, log_start)
+    try:
+        return Process(popen, log, log_start)
+    except OSError as error:
+        popen.kill()
+        popen.wait()
+        raise SpawnFailed(f"cannot watch {command.argv[0]}: {_reason(error)}") from error
 
 
 def _reason(error: OSError) -> str:
