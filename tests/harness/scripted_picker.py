@@ -6,7 +6,8 @@
         ...
         assert picker.served == [str(second.endpoint)]
 
-`picks` is the ordered list of every answer from then on; None answers without a pick. `served` collects Envoy's
+`picks` is the ordered list of every answer from then on; None answers without a pick. `refusal`, a status and a body,
+is answered instead of a pick. `served` collects Envoy's
 `upstream.address` of each response, `streams` how many requests it saw.
 """
 
@@ -31,6 +32,7 @@ class ScriptedPicker:
         self.endpoint = endpoint
         self.pool: Key | None = None
         self.picks: Sequence[Endpoint] | None = None
+        self.refusal: tuple[int, bytes] | None = None
         self.streams = 0
         self.open = 0
         self.served: list[str] = []
@@ -67,6 +69,9 @@ class ScriptedPicker:
     def _pick(self, phase: str) -> Any:
         common = ext_proc.CommonResponse()
         response = ext_proc.ProcessingResponse()
+        if self.refusal is not None:
+            response.immediate_response.status.code, response.immediate_response.body = self.refusal
+            return response
         if self.pool is not None and self.picks is not None:
             destination = ",".join(map(str, self.picks))
             for name, value in ((POOL_HEADER, str(self.pool)), (DESTINATION, destination)):

@@ -68,14 +68,16 @@ async def _serve(store_address: str, xds: Endpoint, bind_address: str, picker: s
     def now() -> str:
         return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
-    loop = asyncio.get_running_loop()
-    async with RemoteStore(store_address) as store:
-        settings = Settings(bind_address=bind_address, picker=Key.parse(picker))
-        app = GatewayApp(store, settings, xds, now=now)
-        print(f"serving xDS at {await app.start()}", flush=True)
-        serving = asyncio.create_task(app.run(random.Random()))  # noqa: S311 (spreads retries, guards nothing)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, serving.cancel)
-        await asyncio.wait([serving])
-        if not serving.cancelled():
-            serving.result()
+    async def serve() -> None:
+        async with RemoteStore(store_address) as store:
+            settings = Settings(bind_address=bind_address, picker=Key.parse(picker))
+            app = GatewayApp(store, settings, xds, now=now)
+            print(f"serving xDS at {await app.start()}", flush=True)
+            await app.run(random.Random())  # noqa: S311 (spreads retries, guards nothing)
+
+    serving = asyncio.create_task(serve())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
+    await asyncio.wait([serving])
+    if not serving.cancelled():
+        serving.result()

@@ -6,11 +6,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
-from harness.dataplane import Backend, DataPlane, data_plane, eventually
-from harness.scripted_picker import ScriptedPicker, scripted_picker
 
 from argosy.api.objects import Key
 from argosy.base.endpoint import Endpoint
+from harness.dataplane import Backend, DataPlane, data_plane, eventually
+from harness.scripted_picker import ScriptedPicker, scripted_picker
 
 CHAT = "/v1/chat/completions"
 POOL = Key("default", "alpha")
@@ -77,9 +77,14 @@ async def test_a_request_without_a_body_can_be_picked(
         assert answer.headers["x-served-by"] == str(backends[2].endpoint)
 
 
-async def test_the_picker_does_not_see_steering_headers_of_clients(
-    plane: DataPlane, backends: list[Backend], picker: ScriptedPicker
-) -> None:
+async def test_a_refusal_of_the_picker_arrives_as_it_is(plane: DataPlane, picker: ScriptedPicker) -> None:
+    for status in (400, 404, 429, 503):
+        picker.refusal = (status, b'{"error": {"message": "its own words"}}')
+        async with plane.client() as client, client.post(CHAT, json={"model": "alpha"}) as answer:
+            assert (answer.status, await answer.read()) == picker.refusal
+
+
+async def test_the_picker_does_not_see_steering_headers_of_clients(plane: DataPlane, picker: ScriptedPicker) -> None:
     assert (await _ask(plane, **{"X-Gateway-Model-Name": "beta", "x-gateway-destination-endpoint": "127.0.0.1:1"}))[0]
     assert not {"x-gateway-model-name", "x-gateway-destination-endpoint", "x-argosy-pool"} & picker.headers[0].keys()
 
@@ -133,9 +138,7 @@ async def test_answers_are_not_retried_once_their_headers_have_left(
     assert backends[1].requests == backends[2].requests == []
 
 
-async def test_a_picker_that_is_away_is_done_without_and_counted(
-    plane: DataPlane, backends: list[Backend]
-) -> None:
+async def test_a_picker_that_is_away_is_done_without_and_counted(plane: DataPlane, backends: list[Backend]) -> None:
     async with scripted_picker(Endpoint(plane.address(), 9002)) as picker:
         await plane.add_picker(picker.endpoint)
         await plane.programmed()
@@ -182,4 +185,4 @@ async def test_a_stream_to_the_picker_ends_with_the_answer(
 
     backends[0].behave = hold
     assert (await _ask(plane))[0] == 200
-    await eventually(lambda: picker.open == 0, timeout=1)
+    await eventually(lambda: picker.open == 0, within_s=1)

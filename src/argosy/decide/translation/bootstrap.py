@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
+from argosy.decide.translation.values import extension, from_ads, http2_upstream, message, socket_address
+
 ADMIN_CLUSTER: Final = "argosy/admin"
 XDS_CLUSTER: Final = "argosy/xds"
 MAX_CONNECTIONS: Final = 50_000
@@ -32,7 +34,14 @@ def bootstrap(*, gateway: str, node: str, xds: Address, admin: Address, stats: A
     `argosy gateway` serves ADS, `admin` must be on loopback, `stats` answers GET /ready (200 once the first
     configuration is in force) and /stats/prometheus.
     """
-    ads = {"ads": {}, "resource_api_version": "V3"}
+    # Envoy's own back-off grows to 30 s, for which a gateway that came back would go unheard.
+    soon = {"retry_back_off": {"base_interval": "0.1s", "max_interval": "2s"}}
+    # Without keepalive a gateway that vanished without a FIN would leave Envoy on its last configuration for ever.
+    keepalive = http2_upstream(connection_keepalive={"interval": "10s", "timeout": "5s"})
+    connections = message(
+        "extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+        max_active_downstream_connections=MAX_CONNECTIONS,
+    )
     return {
         "node": {"id": node, "cluster": gateway},
         "admin": {"address": _socket(admin)},
@@ -41,26 +50,20 @@ def bootstrap(*, gateway: str, node: str, xds: Address, admin: Address, stats: A
                 "api_type": "GRPC",
                 "transport_api_version": "V3",
                 "set_node_on_first_message_only": True,
-                "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
+                "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER, "retry_policy": soon}}],
             },
-            "cds_config": ads,
-            "lds_config": ads,
+            "cds_config": from_ads(),
+            "lds_config": from_ads(),
         },
         "static_resources": {
             "listeners": [_stats_listener(stats)],
-            "clusters": [_cluster(XDS_CLUSTER, xds, http2=True), _cluster(ADMIN_CLUSTER, admin, http2=False)],
+            "clusters": [
+                {**_cluster(XDS_CLUSTER, xds), "typed_extension_protocol_options": keepalive},
+                _cluster(ADMIN_CLUSTER, admin),
+            ],
         },
         "overload_manager": {
-            "resource_monitors": [
-                {
-                    "name": "envoy.resource_monitors.global_downstream_max_connections",
-                    "typed_config": {
-                        "@type": "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3"
-                        ".DownstreamConnectionsConfig",
-                        "max_active_downstream_connections": MAX_CONNECTIONS,
-                    },
-                }
-            ]
+            "resource_monitors": [extension("resource_monitors.global_downstream_max_connections", connections)]
         },
     }
 
@@ -82,62 +85,35 @@ def envoy_arguments(config: dict[str, Any], *, concurrency: int = 2) -> tuple[st
 
 
 def _socket(address: Address) -> dict[str, Any]:
-    return {"socket_address": {"address": address.host, "port_value": address.port}}
+    return socket_address(address.host, address.port)
 
 
-def _cluster(name: str, address: Address, *, http2: bool) -> dict[str, Any]:
-    cluster: dict[str, Any] = {
+def _cluster(name: str, address: Address) -> dict[str, Any]:
+    endpoints = [{"lb_endpoints": [{"endpoint": {"address": _socket(address)}}]}]
+    return {
         "name": name,
         "type": "STATIC",
         "connect_timeout": "2s",
-        "load_assignment": {
-            "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _socket(address)}}]}],
-        },
+        "load_assignment": {"cluster_name": name, "endpoints": endpoints},
     }
-    if http2:
-        # Without keepalive a peer that vanished without a FIN would leave Envoy on its last configuration for ever.
-        cluster["typed_extension_protocol_options"] = {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                "explicit_http_config": {
-                    "http2_protocol_options": {"connection_keepalive": {"interval": "10s", "timeout": "5s"}}
-                },
-            }
-        }
-    return cluster
 
 
 def _stats_listener(stats: Address) -> dict[str, Any]:
-    router = {
-        "name": "envoy.filters.http.router",
-        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
-    }
     get = {"name": ":method", "string_match": {"exact": "GET"}}
-    manager = {
-        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3"
-        ".HttpConnectionManager",
-        "stat_prefix": "stats",
-        "http_filters": [router],
-        "route_config": {
-            "virtual_hosts": [
-                {
-                    "name": "stats",
-                    "domains": ["*"],
-                    "routes": [
-                        {"match": {"path": path, "headers": [get]}, "route": {"cluster": ADMIN_CLUSTER}}
-                        for path in ("/ready", "/stats/prometheus")
-                    ],
-                }
-            ]
-        },
-    }
+    routes = [
+        {"match": {"path": path, "headers": [get]}, "route": {"cluster": ADMIN_CLUSTER}}
+        for path in ("/ready", "/stats/prometheus")
+    ]
+    manager = message(
+        "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix="stats",
+        http_filters=[extension("filters.http.router", message("extensions.filters.http.router.v3.Router"))],
+        route_config={"virtual_hosts": [{"name": "stats", "domains": ["*"], "routes": routes}]},
+    )
     return {
         "name": "argosy/stats",
         "address": _socket(stats),
         "enable_reuse_port": False,
         "ignore_global_conn_limit": True,
-        "filter_chains": [
-            {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
-        ],
+        "filter_chains": [{"filters": [extension("filters.network.http_connection_manager", manager)]}],
     }

@@ -103,7 +103,7 @@ def _picker() -> dict[str, Any]:
         "filters.http.ext_proc",
         message(
             "extensions.filters.http.ext_proc.v3.ExternalProcessor",
-            grpc_service={"envoy_grpc": {"cluster_name": PICKERS, "retry_policy": retry}},
+            grpc_service={"envoy_grpc": {"cluster_name": PICKERS}, "retry_policy": retry},
             failure_mode_allow=True,
             message_timeout=MESSAGE_TIMEOUT,
             max_message_timeout=LONGEST_OVERRIDE,
