@@ -7,6 +7,7 @@ it loads, and a handler that is never called cannot be lost to it. The first sig
 import asyncio
 import logging
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from argosy.engines.llama_cpp import Settings
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _BACKLOG = 1024
+_SEND_BYTES = 64 * 1024
+"""What the kernel keeps for one client; left to itself it takes megabytes for one that does not read."""
 _log = logging.getLogger(__name__)
 
 
@@ -62,12 +65,15 @@ async def _serve(settings: Settings, weights: Gguf, write_timeout_s: float) -> N
 
 
 async def _listen(runner: web.AppRunner, settings: Settings) -> None:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        await web.TCPSite(runner, settings.host, settings.port, backlog=_BACKLOG).start()
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise UserError(
             f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); choose another --host or --port",
         ) from None
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
+    await web.SockSite(runner, listener).start()
 
 
 async def _loaded(weights: Gguf, settings: Settings, drain: asyncio.Event) -> Model | None:
