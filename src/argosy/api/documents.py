@@ -113,7 +113,9 @@ class _Composer:
             self._grow(size, line, path)
             return value
         if event.tag is not None and not (event.tag == "!" or event.tag.startswith("tag:yaml.org,2002:str")):
-            raise _UnreadableError(Mistake(line=line, path=path, reason=f"tag {event.tag}", fix="leave the tag out"))
+            raise _UnreadableError(
+                Mistake(line=line, path=path, reason=f"has a tag ({event.tag})", fix="leave the tag out")
+            )
         before = self._count
         self._grow(1, line, path)
         if isinstance(event, yaml.ScalarEvent):
@@ -139,12 +141,12 @@ class _Composer:
             line = event.start_mark.line + 1
             if not isinstance(event, yaml.ScalarEvent):
                 raise _UnreadableError(
-                    Mistake(line=line, path=path, reason="a key that is no text", fix="write a name")
+                    Mistake(line=line, path=path, reason="has a key that is no text", fix="write a name")
                 )
             name = event.value
             if name == "<<":
                 raise _UnreadableError(
-                    Mistake(line=line, path=path, reason="a merge key (<<)", fix="write the fields out")
+                    Mistake(line=line, path=path, reason="has a merge key (<<)", fix="write the fields out")
                 )
             twice = name in seen
             seen.add(name)

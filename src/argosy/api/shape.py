@@ -12,6 +12,7 @@ import msgspec
 from msgspec import inspect
 
 Path: TypeAlias = tuple[str | int, ...]
+_SHOWN = 60
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,14 +148,9 @@ def _wrong(kind: inspect.Type, value: Any, path: Path) -> Fault:
 
 
 def _shown(value: Any) -> str:
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case str():
-            return f'the text "{value if len(value) <= 60 else value[:57] + "..."}"'
-        case int() | float():
-            return f"the number {value}"
-        case list():
-            return "a list"
-        case _:
-            return "a mapping"
+    if isinstance(value, str):
+        return f'the text "{value if len(value) <= _SHOWN else value[: _SHOWN - 3] + "..."}"'
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"the number {value}"
+    names: dict[type, str] = {list: "a list", dict: "a mapping"}
+    return names.get(type(value)) or {None: "empty", True: "true", False: "false"}[value]
