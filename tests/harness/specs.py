@@ -102,7 +102,7 @@ def with_leaf(spec: dict[str, Any], path: Path, value: Any) -> dict[str, Any]:
     at = changed
     for part, following in itertools.pairwise((*path, None)):
         if following is None:
-            at[part] = value
+            at.append(value) if isinstance(at, list) else at.__setitem__(part, value)
         elif isinstance(part, int):
             if not at:
                 at.append({} if isinstance(following, str) else [])

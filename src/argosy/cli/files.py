@@ -69,13 +69,10 @@ def raise_if_any(problems: Sequence[str]) -> None:
         raise UserError("\n  ".join((count, *problems)))
 
 
-def laptop(environment: Mapping[str, str] = os.environ) -> Capabilities:
-    """Give what this machine can do. `ARGOSY_CPUS` says how many CPUs the engines share, where not all."""
-    asked = environment.get("ARGOSY_CPUS", "")
-    if asked and (not asked.isdecimal() or int(asked) < 1):
-        raise UserError(f"ARGOSY_CPUS is {asked!r}; write a whole number of at least 1")
+def laptop() -> Capabilities:
+    """Give what this machine can do: the CPUs that this process may use, and no limit of memory."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Capabilities(cpus=int(asked) if asked else usable, limits_memory=False)
+    return Capabilities(cpus=usable, limits_memory=False)
 
 
 def weights_of(

