@@ -56,7 +56,14 @@ def run(args: argparse.Namespace) -> int:
     from argosy.edge.weights.source import read_weights  # noqa: PLC0415
 
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
-    settings = llama_cpp.Settings(
+    settings = settings_of(args)
+    run_engine(settings, read_weights(settings.weights), write_timeout_s=args.write_timeout)
+    return 0
+
+
+def settings_of(args: argparse.Namespace) -> llama_cpp.Settings:
+    """The arguments as the engine's settings."""
+    return llama_cpp.Settings(
         model=args.model,
         aliases=tuple(args.model_alias),
         weights=args.weights,
@@ -67,8 +74,6 @@ def run(args: argparse.Namespace) -> int:
         context_tokens=args.context,
         drain_s=args.drain_timeout,
     )
-    run_engine(settings, read_weights(settings.weights), write_timeout_s=args.write_timeout)
-    return 0
 
 
 def _count(text: str) -> int:

@@ -113,6 +113,7 @@ async def test_a_client_that_stops_reading_is_cut_off_and_others_are_served() ->
         body = json.dumps(chat_body("Tell a story.", stream=True, logprobs=True, top_logprobs=20, **LONG)).encode()
         head = f"POST {CHAT} HTTP/1.1\r\nHost: engine\r\nContent-Length: {len(body)}\r\n\r\n"
         await loop.sock_sendall(reader, head.encode() + body)
+        await engine.until_load(running=1)
         async with asyncio.timeout(60):
             await engine.chat("Hello.", max_tokens=1)
         ended = {name: value for name, value in (await engine.metrics()).items() if "request_success" in name}

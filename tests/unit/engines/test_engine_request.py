@@ -1,0 +1,103 @@
+"""A body is rewritten for llama.cpp, or refused with a reason."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from argosy.apps.engine.request import WITHHELD, Kind, Request, Unfit, read_request
+
+CHAT = {"model": "smollm2", "messages": [{"role": "user", "content": "Hi"}]}
+COMPLETION = {"prompt": "The sky"}
+
+
+def _read(body: Any, kind: Kind = "chat") -> Request | Unfit:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return read_request(data, kind=kind, served=("smollm2", "small"), name="smollm2")
+
+
+def _payload(body: Any, kind: Kind = "chat") -> Any:
+    request = _read(body, kind)
+    assert isinstance(request, Request), request
+    return json.loads(request.payload)
+
+
+def test_llama_cpp_is_asked_to_stream_with_usage_and_progress_under_the_served_name() -> None:
+    assert _payload(CHAT | {"model": "small"}) == CHAT | {
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "return_progress": True,
+    }
+
+
+def test_what_the_client_wants_is_kept_beside() -> None:
+    quiet, loud = _read(CHAT), _read(CHAT | {"stream": True, "stream_options": {"include_usage": True}})
+    assert isinstance(quiet, Request)
+    assert isinstance(loud, Request)
+    assert (quiet.streams, quiet.include_usage) == (False, False)
+    assert (loud.streams, loud.include_usage) == (True, True)
+
+
+def test_a_body_without_a_model_asks_for_the_only_one() -> None:
+    assert _payload(COMPLETION, "completion")["model"] == "smollm2"
+
+
+def test_another_model_is_named_in_the_refusal() -> None:
+    refused = _read(CHAT | {"model": "other"})
+    assert isinstance(refused, Unfit)
+    assert refused.model == "other"
+
+
+def test_fields_that_reach_into_the_server_are_withheld_and_others_pass() -> None:
+    payload = _payload(CHAT | dict.fromkeys(WITHHELD, 1) | {"min_p": 0.1, "grammar": "root ::= [a]", "top_k": None})
+    assert payload["return_progress"] is True
+    assert not payload.keys() & (WITHHELD - {"return_progress"})
+    assert (payload["min_p"], payload["grammar"]) == (0.1, "root ::= [a]")
+    assert "top_k" not in payload
+
+
+def test_vllms_name_of_a_penalty_is_translated() -> None:
+    assert _payload(CHAT | {"repetition_penalty": 1.2})["repeat_penalty"] == 1.2
+
+
+@given(seed=st.integers())
+def test_every_seed_is_a_seed_and_never_the_random_one(seed: int) -> None:
+    assert 0 <= _payload(CHAT | {"seed": seed})["seed"] < 2**32 - 1
+
+
+@pytest.mark.parametrize("prompt", ["a", ["a"], [1, 2], [1]])
+def test_one_prompt_may_be_text_or_tokens(prompt: Any) -> None:
+    assert _payload({"prompt": prompt}, "completion")["prompt"] in ("a", [1, 2], [1])
+
+
+@pytest.mark.parametrize("prompt", [[], ["a", "b"], [[1]], ["a", 1], [True], [1.5], 5, None, {}])
+def test_anything_else_is_no_prompt(prompt: Any) -> None:
+    assert isinstance(_read({"prompt": prompt}, "completion"), Unfit)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "not JSON"),
+        (b'{"messages": "\xff"}', "not UTF-8"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"[]", "Expected `object`"),
+        (CHAT | {"messages": []}, "$.messages"),
+        (CHAT | {"temperature": "hot"}, "$.temperature"),
+        (CHAT | {"top_p": 0}, "$.top_p"),
+        (CHAT | {"n": 2}, "$.n"),
+        (CHAT | {"stream": "yes"}, "$.stream"),
+        (CHAT | {"logit_bias": {"5": "x"}}, "$.logit_bias"),
+    ],
+)
+def test_a_refusal_names_the_field_or_the_mistake(body: Any, reason: str) -> None:
+    refused = _read(body)
+    assert isinstance(refused, Unfit)
+    assert reason in refused.why
+
+
+@given(body=st.binary(max_size=60))
+def test_no_body_breaks_the_reader(body: bytes) -> None:
+    assert isinstance(_read(body), Unfit)
