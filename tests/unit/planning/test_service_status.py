@@ -127,6 +127,12 @@ def test_stand_ins_are_kept_in_status() -> None:
     assert condition(got, "Planned")[1:] == ("WithStandIns", "Stand-ins are given for spec.priority, spec.queue.")
 
 
+def test_a_long_list_of_stand_ins_is_counted() -> None:
+    more = {"priority": 1, "queue": {"name": "q"}, "failover": [{"service": "x"}], "objectives": {"ttftMs": 1}}
+    message = condition(status_of(1, spec=more), "Planned")[2]
+    assert message == "Stand-ins are given for spec.objectives, spec.priority, spec.queue and 1 more."
+
+
 def test_a_service_whose_workload_is_not_made_yet_waits() -> None:
     one = service(generation=7)
     (got,) = statuses([one], plan([one]), [], [], now="t")

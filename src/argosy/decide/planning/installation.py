@@ -69,6 +69,9 @@ ADMIN_PORT: Final = 9901
 ENVOY_STATS_PORT: Final = METRICS_PORT
 ENVOY_GRACE_S: Final = 130
 """As long as an engine may drain: answers stream through Envoy until their end."""
+READINESS_PERIOD_S: Final = 1
+"""Short, because nothing is served before all of these are ready."""
+LIVENESS_PERIOD_S: Final = 5
 _POD_NAME: Final = EnvVar(name="POD_NAME", value_from=EnvVarSource(field_ref=FieldRef(field_path="metadata.name")))
 
 
@@ -129,7 +132,7 @@ def _gateway() -> _Component:
         env=(POD_IP,),
         resources=_resources(cpu="100m", memory="128Mi"),
         readiness_probe=_listening("xds"),
-        liveness_probe=_listening("xds"),
+        liveness_probe=_listening("xds", every_s=LIVENESS_PERIOD_S),
     )
     return _Component(name="argosy-gateway", container=container, ports={"xds": XDS_PORT}, recreate=True)
 
@@ -142,7 +145,7 @@ def _picker() -> _Component:
         env=(POD_IP,),
         resources=_resources(cpu="250m", memory="128Mi"),
         readiness_probe=_answering("/readyz"),
-        liveness_probe=_answering("/healthz"),
+        liveness_probe=_answering("/healthz", every_s=LIVENESS_PERIOD_S),
     )
     ports = {"ext-proc": PICKER_PORT, "metrics": METRICS_PORT}
     return _Component(name="argosy-picker", container=container, ports=ports, recreate=False)
@@ -163,7 +166,7 @@ def _envoy(installation: Installation) -> _Component:
         env=(POD_IP, _POD_NAME, EnvVar(name="ADMIN_ADDRESS", value="127.0.0.1")),
         resources=_resources(cpu="250m", memory="128Mi"),
         readiness_probe=_answering("/ready"),
-        liveness_probe=_listening("metrics"),
+        liveness_probe=_listening("metrics", every_s=LIVENESS_PERIOD_S),
     )
     ports = {"http": installation.port, "metrics": ENVOY_STATS_PORT}
     return _Component(name="argosy-envoy", container=container, ports=ports, recreate=True, grace_s=ENVOY_GRACE_S)
@@ -174,12 +177,12 @@ def _resources(*, cpu: str, memory: str) -> ResourceRequirements:
     return ResourceRequirements(requests={"cpu": cpu, "memory": memory}, limits={"memory": "1Gi"})
 
 
-def _answering(path: str) -> Probe:
-    return Probe(http_get=HTTPGetAction(path=path, port="metrics"), period_seconds=2, timeout_seconds=2)
+def _answering(path: str, *, every_s: int = READINESS_PERIOD_S) -> Probe:
+    return Probe(http_get=HTTPGetAction(path=path, port="metrics"), period_seconds=every_s, timeout_seconds=2)
 
 
-def _listening(port: str) -> Probe:
-    return Probe(tcp_socket=TCPSocketAction(port=port), period_seconds=5, timeout_seconds=2)
+def _listening(port: str, *, every_s: int = READINESS_PERIOD_S) -> Probe:
+    return Probe(tcp_socket=TCPSocketAction(port=port), period_seconds=every_s, timeout_seconds=2)
 
 
 def _service(component: _Component) -> Service:

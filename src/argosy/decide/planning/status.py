@@ -11,7 +11,7 @@ from argosy.api.objects import Condition, Key
 from argosy.decide.planning.plan import Plan
 
 MAX_NAMED = 3
-"""Pods that a sentence names before it only counts."""
+"""Pods, or fields, that a sentence names before it only counts."""
 
 
 def statuses(
@@ -65,8 +65,9 @@ def _planned(deployment: Deployment | None, stand_ins: tuple[StandIn, ...]) -> C
         return _condition("Planned", "False", "Waiting", "The workload has not been made yet.")
     if not stand_ins:
         return _condition("Planned", "True", "AsAsked", "Everything is as the file asks.")
-    fields = ", ".join(each.field for each in stand_ins)
-    return _condition("Planned", "True", "WithStandIns", f"Stand-ins are given for {fields}.")
+    fields = ", ".join(each.field for each in stand_ins[:MAX_NAMED])
+    more = f" and {len(stand_ins) - MAX_NAMED} more" if len(stand_ins) > MAX_NAMED else ""
+    return _condition("Planned", "True", "WithStandIns", f"Stand-ins are given for {fields}{more}.")
 
 
 def _available(deployment: Deployment | None, wanted: int, ready: int, pods: list[Pod]) -> Condition:
