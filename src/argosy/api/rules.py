@@ -73,8 +73,7 @@ def _name_faults(service: LLMService) -> Iterator[Fault]:
 
 def _model_faults(service: LLMService) -> Iterator[Fault]:
     model, engine = service.spec.model, service.spec.engine.name
-    allowed = _quantizations(engine, model.quantization)
-    if not allowed:
+    if not _stores(engine, model.quantization):
         kinds = "q4_0, q4_k_m, q8_0 …" if engine == "llama.cpp" else "fp8, int8, awq, gptq …"
         yield Fault(
             path=(*MODEL, "quantization"),
@@ -94,7 +93,8 @@ def _model_faults(service: LLMService) -> Iterator[Fault]:
         seen.setdefault(adapter.name, f"adapter {index}")
 
 
-def _quantizations(engine: str, quantization: str) -> bool:
+def _stores(engine: str, quantization: str) -> bool:
+    """Whether an engine can serve weights that are stored so."""
     if engine == "simulated" or quantization in _PLAIN:
         return True
     if engine == "llama.cpp":
