@@ -31,11 +31,11 @@ def register(subparsers: Any, summary: str) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the last lines of the logs, and follow them when asked to."""
     folder = state_directory(args).logs
-    files = sorted(folder.glob("*.log"))
+    files = sorted(folder.glob("*/*.log"))
     if args.name:
         files = [file for file in files if file.stem == args.name or file.stem.rpartition("-")[0] == args.name]
         if not files:
-            known = ", ".join(sorted(file.stem for file in folder.glob("*.log"))) or "none"
+            known = ", ".join(sorted(file.stem for file in folder.glob("*/*.log"))) or "none"
             raise UserError(f"there is no log of {args.name!r}; there are: {known}")
     prefixed = len(files) > 1
     positions = {file: _print_tail(file, args.tail, prefixed=prefixed) for file in files}

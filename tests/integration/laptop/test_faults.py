@@ -6,9 +6,10 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import aiohttp
-from harness.laptop import Laptop
+from harness.laptop import ROOT, Laptop
 
 CHAT = {"model": "smollm2", "messages": [{"role": "user", "content": "Count to ten."}], "stream": True, "max_tokens": 16}
 
@@ -141,3 +142,17 @@ async def test_a_replica_made_ten_times_slower_gets_at_most_a_fifth_of_the_picks
         os.kill(slow["pid"], signal.SIGCONT)
     picks = [new - old for old, new in zip(before, after, strict=True)]
     assert picks[0] <= sum(picks) / 5, picks
+
+
+async def test_a_changed_service_rolls_under_load_without_a_failed_request(own_instance: Laptop, tmp_path: Path) -> None:
+    before = {replica["pid"] for replica in own_instance.service()["replicas"]}
+    changed = tmp_path / "changed.yaml"
+    changed.write_text((ROOT / "examples" / "smollm2.yaml").read_text() + "  engine: {contextTokens: 1024}\n")
+    async with load(own_instance) as clients:
+        await asyncio.to_thread(own_instance.up, changed)
+        await clients.more(20)
+        after = {replica["pid"] for replica in own_instance.service()["replicas"]}
+    assert len(after) == 2
+    assert not before & after
+    assert clients.refused == []
+    assert clients.cut == 0

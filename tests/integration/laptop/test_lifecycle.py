@@ -156,7 +156,7 @@ def test_a_running_answer_finishes_when_the_instance_is_ended(tmp_path: Path) ->
         ).encode()
         with socket.create_connection(("127.0.0.1", instance.port)) as client:
             client.settimeout(30)
-            head = f"POST /v1/chat/completions HTTP/1.0\r\ncontent-type: application/json\r\ncontent-length: {len(request)}\r\n\r\n"
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {len(request)}\r\n\r\n"
             client.sendall(head.encode() + request)
             answer = client.recv(65536)
             instance.down()

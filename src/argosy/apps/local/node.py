@@ -14,15 +14,17 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from argosy.api.kubernetes import Deployment, Pod, PodStatus, Service
-from argosy.api.names import SERVICE_LABEL
+from argosy.api.names import ENGINE_PORT, METRICS_PORT, PICKER_PORT, SERVICE_LABEL, XDS_PORT
 from argosy.api.objects import Condition, Key
 from argosy.apps.local.deployments import NODE
 from argosy.apps.local.discovery import service_variables
-from argosy.apps.local.state import StateDirectory
+from argosy.apps.local.state import StateDirectory, disk_error
 from argosy.edge.kube.port import NotFound, ObjectStore
 from argosy.edge.processes.addresses import LoopbackAddresses, NoAddress, bindable
 from argosy.edge.processes.pods import LocalCommand, PodProcess, PodSetting
 
+POD_PORTS = (ENGINE_PORT, XDS_PORT, PICKER_PORT, METRICS_PORT)
+"""Ports that pods listen on: an address is free when nobody holds any of them, on that address or on all."""
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "OPENBLAS_CORETYPE")
 """Variables of the supervisor that its processes get too; no other leaves it, so that no secret does."""
 
@@ -48,7 +50,7 @@ class Node:
         self._now = now
         self._woken = woken
         self._inherited = {name: environment[name] for name in INHERITED if name in environment}
-        self._addresses = LoopbackAddresses(str(state.root), lambda address: bindable(address, ()))
+        self._addresses = LoopbackAddresses(str(state.root), lambda address: bindable(address, POD_PORTS))
         self._pods: dict[Key, PodProcess] = {}
         self._stopping: dict[Key, asyncio.Task[None]] = {}
         self._waiting: set[Key] = set()
@@ -83,6 +85,8 @@ class Node:
                     self._start(pod, self.address_of(key), variables)
                 except NoAddress as error:
                     await self._report(pod, waiting("NoAddress", str(error)))
+                except OSError as error:
+                    await self._report(pod, waiting("NoLog", str(disk_error(self._state.logs, error))))
 
     async def stop_all(self) -> None:
         """Stop every pod: workers of services first, so that answers finish through what stands before them."""
@@ -104,7 +108,7 @@ class Node:
             commands=self._commands,
             inherited={**self._inherited, "ARGOSY_INSTANCE": str(self._state.root)},
             variables=variables,
-            logs=self._state.logs,
+            logs=self._state.logs_of(pod.key.namespace),
         )
 
         async def report(status: PodStatus) -> None:

@@ -40,12 +40,14 @@ class StateDirectory(msgspec.Struct, frozen=True):
 
     @property
     def logs(self) -> Path:
-        """The folder of log files, one per pod."""
+        """The folder of log files: NAMESPACE/POD.log."""
         return self.root / "logs"
 
-    def log(self, pod: str) -> Path:
-        """Give the log file of a pod."""
-        return self.logs / f"{pod}.log"
+    def logs_of(self, namespace: str) -> Path:
+        """Give the folder for the pods of a namespace; it is made when it is not there."""
+        folder = self.logs / namespace
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
 
     @property
     def supervisor_log(self) -> Path:
