@@ -48,9 +48,9 @@ def attached_table(
 
 
 class RouteProblems(msgspec.Struct, frozen=True, kw_only=True):
-    """What is wrong with a route: rules that are dropped, of how many, and references that do not resolve."""
+    """What is wrong with a route: rules that are dropped, how many are kept, references that do not resolve."""
 
-    rules: int
+    kept: int
     dropped: tuple[Refused, ...]
     references: tuple[Refused, ...]
 
@@ -59,7 +59,7 @@ def route_problems(route: HTTPRoute, pools: frozenset[Key]) -> RouteProblems:
     """Judge a route by itself."""
     first = [next(rule_problems(rule), None) for rule in route.spec.rules]
     return RouteProblems(
-        rules=len(first),
+        kept=first.count(None),
         dropped=tuple(
             Refused(by=problem.by, why=f"rules[{number}].{problem.why}")
             for number, problem in enumerate(first)

@@ -32,7 +32,7 @@ from argosy.api.objects import Condition, Key
 from argosy.base.errors import Refused
 from argosy.decide.translation.attachment import Attachment, listener_problem
 from argosy.decide.translation.conditions import dated, fails, holds, judged
-from argosy.decide.translation.routes import backend_key, route_problems
+from argosy.decide.translation.routes import RouteProblems, backend_key, route_problems
 
 
 class ProxyReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,19 +57,18 @@ def gateway_status(
     gateway: Gateway, attached: Iterable[Attachment], proxies: Sequence[ProxyReport], bind_address: str, now: str
 ) -> GatewayStatus:
     """Say whether a Gateway is valid and in force, and what became of its listeners."""
-    generation = gateway.metadata.generation
-    unfit = [
-        (listener.name, problem)
-        for listener in gateway.spec.listeners
-        if (problem := listener_problem(gateway, listener)) is not None
-    ]
-    accepted = holds("Accepted", generation=generation)
-    if unfit:
-        sentence = "; ".join(f"listener {name}: {problem.why}" for name, problem in unfit)
-        accepted = holds("Accepted", reason="ListenersNotValid", message=sentence, generation=generation)
-        if len(unfit) == len(gateway.spec.listeners):
-            accepted = fails("Accepted", Refused(by="ListenersNotValid", why=sentence), generation=generation)
-    programmed = judged("Programmed", _unprogrammed(proxies), generation=generation)
+    problems = [(listener.name, listener_problem(gateway, listener)) for listener in gateway.spec.listeners]
+    sentence = "; ".join(f"listener {name}: {problem.why}" for name, problem in problems if problem is not None)
+    unusable = (
+        Refused(by="ListenersNotValid", why=sentence or "there is no listener")
+        if all(problem for _, problem in problems)
+        else None
+    )
+    accepted = judged("Accepted", unusable, generation=gateway.metadata.generation)
+    if sentence and unusable is None:
+        accepted = msgspec.structs.replace(accepted, reason="ListenersNotValid", message=sentence)
+    invalid = None if unusable is None else Refused(by="Invalid", why=unusable.why)
+    programmed = judged("Programmed", invalid or _unprogrammed(proxies), generation=gateway.metadata.generation)
     counts = _attached_routes(attached)
     before = {listener.name: listener.conditions for listener in gateway.status.listeners}
     return GatewayStatus(
@@ -95,28 +94,16 @@ def route_status(route: HTTPRoute, attached: Iterable[Attachment], pools: frozen
     others = tuple(parent for parent in route.status.parents if parent.controller_name != CONTROLLER_NAME)
     before = {parent.parent_ref: parent.conditions for parent in route.status.parents if parent not in others}
     problems = route_problems(route, pools)
-    conditions = [judged("ResolvedRefs", next(iter(problems.references), None), generation=route.metadata.generation)]
-    if problems.dropped:
-        sentence = "; ".join(problem.why for problem in problems.dropped)
-        dropped = Refused(by="UnsupportedValue", why=f"Dropped Rule: {sentence}")
-    else:
-        dropped = None
-    ours = []
-    for attachment in attached:
-        nothing_left = dropped if len(problems.dropped) == problems.rules else None
-        accepted = judged("Accepted", attachment.refused or nothing_left, generation=route.metadata.generation)
-        mine = [accepted, *conditions]
-        if dropped is not None and nothing_left is None:
-            mine.append(
-                holds("PartiallyInvalid", reason=dropped.by, message=dropped.why, generation=route.metadata.generation)
-            )
-        ours.append(
-            RouteParentStatus(
-                parent_ref=attachment.parent,
-                controller_name=CONTROLLER_NAME,
-                conditions=dated(mine, before.get(attachment.parent, ()), now),
-            )
+    ours = tuple(
+        RouteParentStatus(
+            parent_ref=attachment.parent,
+            controller_name=CONTROLLER_NAME,
+            conditions=dated(
+                _route_conditions(route, attachment.refused, problems), before.get(attachment.parent, ()), now
+            ),
         )
+        for attachment in attached
+    )
     return HTTPRouteStatus(parents=(*others, *ours))
 
 
@@ -175,6 +162,20 @@ def _listener_conditions(gateway: Gateway, listener: Listener, programmed: Condi
         programmed if unusable is None else fails("Programmed", unusable, generation=generation),
         holds("ResolvedRefs", generation=generation),
     ]
+
+
+def _route_conditions(route: HTTPRoute, refused: Refused | None, problems: RouteProblems) -> list[Condition]:
+    generation = route.metadata.generation
+    sentence = "; ".join(problem.why for problem in problems.dropped)
+    nothing_left = Refused(by="UnsupportedValue", why=sentence) if sentence and not problems.kept else None
+    conditions = [
+        judged("Accepted", refused or nothing_left, generation=generation),
+        judged("ResolvedRefs", next(iter(problems.references), None), generation=generation),
+    ]
+    if sentence and problems.kept:
+        partly = Refused(by="UnsupportedValue", why=f"Dropped Rule: {sentence}")
+        conditions.append(holds("PartiallyInvalid", reason=partly.by, message=partly.why, generation=generation))
+    return conditions
 
 
 def _attached_routes(attached: Iterable[Attachment]) -> dict[str, int]:
