@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from argosy.engines.llama_cpp import MAX_WAITING
 from harness.engine import ENGINE, MODEL, WEIGHTS, Engine, chat_body, events
 
 CHAT = "/v1/chat/completions"
@@ -90,6 +91,24 @@ async def test_a_client_that_goes_away_gives_its_slot_back(*, stream: bool) -> N
                 await engine.chat("Hello.", max_tokens=1)
         ended = {name: value for name, value in (await engine.metrics()).items() if "request_success" in name}
         assert ended['vllm:request_success_total{finished_reason="abort"}'] == 1
+
+
+async def test_a_full_house_turns_requests_away_before_it_reads_them() -> None:
+    async with Engine.started("--write-timeout", "60", parallel=1) as engine:
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(f"http://{engine.address}:8000", connector=connector) as crowd:
+            story = asyncio.create_task(engine.stream("Tell a story.", **LONG))
+            await engine.until_load(running=1)
+            waiters = [asyncio.create_task(crowd.post(CHAT, json=chat_body("Hello."))) for _ in range(MAX_WAITING)]
+            await engine.until_load(running=1, waiting=MAX_WAITING)
+            async with engine.http.post(CHAT, json=chat_body("Hello.")) as refused:
+                assert refused.status == 503
+                assert "513 requests are here already" in (await refused.json())["error"]["message"]
+            for task in (*waiters, story):
+                task.cancel()
+            await asyncio.gather(*waiters, story, return_exceptions=True)
+            await engine.until_load(running=0)
+            await engine.chat("Hello.", max_tokens=1)
 
 
 async def test_a_client_that_waits_for_a_slot_can_go_away_too() -> None:

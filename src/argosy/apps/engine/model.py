@@ -5,7 +5,7 @@ What was found by running xllamacpp 2026.10.11549:
   unlinked as soon as it exists: nobody can ever connect. (No host name at all crashes it.)
 - Building it holds the interpreter lock until the weights are loaded. They are read through once before, without the
   lock, so that what remains is short.
-- It installs its own handlers for SIGINT and SIGTERM. Ours are threads in `sigwait` (see `signals`), which no handler
+- It installs its own handlers for SIGINT and SIGTERM. Ours is a thread in `sigwait` (see `process`), which no handler
   disturbs.
 - `handle_*` blocks its thread and calls back once per chunk. A callback that returns True ends the generation; it is
   called at least once per batch of the prompt when progress is asked for, which bounds the wait for a cancellation.
@@ -42,23 +42,30 @@ class Model:
         self._server = server
 
     @classmethod
-    def load(cls, path: str, settings: Settings) -> Self:
-        """Load the weights; blocks. Raises UserError when llama.cpp does not take them."""
-        with Path(path).open("rb", buffering=0) as file:
-            buffer = bytearray(_READ_BYTES)
-            while file.readinto(buffer):
-                pass
-        with tempfile.TemporaryDirectory(prefix="argosy-engine-") as folder:
-            unreachable = Path(folder) / "unreachable.sock"
-            if len(str(unreachable)) > _MAX_SOCKET_PATH:
-                raise UserError(f"{folder}: too long a path for a socket; set TMPDIR to a shorter one")
-            try:
-                return cls(xllamacpp.Server(_params(path, settings, str(unreachable))))
-            except RuntimeError:
-                raise UserError(
-                    f"weights {path}: this llama.cpp ({xllamacpp.__version__}) does not load this model, or memory is "
-                    f"short for {settings.parallel} x {settings.context_tokens} tokens; the lines above say which",
-                ) from None
+    def load(cls, path: str, settings: Settings, unwanted: Callable[[], bool]) -> Self | None:
+        """Load the weights; blocks. None when they became `unwanted` meanwhile. Raises UserError."""
+        try:
+            if not _read_through(path, unwanted):
+                return None
+            with tempfile.TemporaryDirectory(prefix="argosy-engine-") as folder:
+                return cls._build(path, settings, folder)
+        except OSError as error:
+            raise UserError(
+                f"weights {path}: cannot be loaded ({error}); see that files and TMPDIR are there"
+            ) from None
+
+    @classmethod
+    def _build(cls, path: str, settings: Settings, folder: str) -> Self:
+        unreachable = Path(folder) / "unreachable.sock"
+        if len(str(unreachable)) > _MAX_SOCKET_PATH:
+            raise UserError(f"{folder}: too long a path for a socket; set TMPDIR to a shorter one")
+        try:
+            return cls(xllamacpp.Server(_params(path, settings, str(unreachable))))
+        except RuntimeError:
+            raise UserError(
+                f"weights {path}: this llama.cpp ({xllamacpp.__version__}) does not load this model, or memory is "
+                f"short for {settings.parallel} x {settings.context_tokens} tokens; the lines above say which",
+            ) from None
 
     def generate(self, request: Request, give: Callable[[bytes], bool]) -> None:
         """Answer one request; blocks until it ends, or until `give` returns True. Raises RefusedError."""
@@ -71,6 +78,16 @@ class Model:
     def close(self) -> None:
         """End llama.cpp's threads and free its memory. No generation may be running."""
         self._server = None
+
+
+def _read_through(path: str, unwanted: Callable[[], bool]) -> bool:
+    """Bring the file into memory without the interpreter lock; False when it became unwanted."""
+    buffer = bytearray(_READ_BYTES)
+    with Path(path).open("rb", buffering=0) as file:
+        while file.readinto(buffer):
+            if unwanted():
+                return False
+    return True
 
 
 def _params(path: str, settings: Settings, socket_path: str) -> Any:

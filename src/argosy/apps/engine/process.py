@@ -10,7 +10,6 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
 
 import msgspec
 import uvloop
@@ -43,14 +42,15 @@ def run_engine(settings: Settings, weights: Gguf, *, write_timeout_s: float) -> 
 async def _serve(settings: Settings, weights: Gguf, write_timeout_s: float) -> None:
     begun_s = time.monotonic()
     drain, give_up = asyncio.Event(), asyncio.Event()
-    _spawn(_wait_for_signals, asyncio.get_running_loop(), (drain, give_up))
+    signals = (asyncio.get_running_loop(), (drain, give_up))
+    threading.Thread(target=_wait_for_signals, args=signals, daemon=True).start()
     server = EngineServer(settings, created_s=int(time.time()), write_timeout_s=write_timeout_s)
     runner = web.AppRunner(server.application(), access_log=None, handler_cancellation=True, shutdown_timeout=5)
     await runner.setup()
     slots = None
     try:
         await _listen(runner, settings)
-        model = await _loaded(weights, settings, drain)
+        model = await asyncio.to_thread(Model.load, weights.path, settings, drain.is_set)
         if model is not None:
             slots = Slots(model, settings.parallel)
             server.open_to(slots)
@@ -76,35 +76,7 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> None:
     await web.SockSite(runner, listener).start()
 
 
-async def _loaded(weights: Gguf, settings: Settings, drain: asyncio.Event) -> Model | None:
-    """Load in a thread that does not keep the process alive; None when the process shall end before."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[Model] = loop.create_future()
-
-    def settle(model: Model | None, error: UserError | None) -> None:
-        if error is not None:
-            done.set_exception(error)
-        elif model is not None:
-            done.set_result(model)
-
-    def load() -> None:
-        try:
-            loop.call_soon_threadsafe(settle, Model.load(weights.path, settings), None)
-        except UserError as error:
-            loop.call_soon_threadsafe(settle, None, error)
-
-    _spawn(load)
-    ended = asyncio.ensure_future(drain.wait())
-    await asyncio.wait((done, ended), return_when=asyncio.FIRST_COMPLETED)
-    ended.cancel()
-    return done.result() if done.done() else None
-
-
 def _wait_for_signals(loop: asyncio.AbstractEventLoop, events: tuple[asyncio.Event, ...]) -> None:
     for event in events:
         signal.sigwait(_SIGNALS)
         loop.call_soon_threadsafe(event.set)
-
-
-def _spawn(act: Callable[..., None], *args: object) -> None:
-    threading.Thread(target=act, args=args, daemon=True).start()

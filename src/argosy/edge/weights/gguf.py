@@ -60,6 +60,14 @@ _BLOCKS: Final = {
 }
 """ggml type → (values, bytes) of one block. A type that is not here cannot be checked for its size."""
 
+_FILE_TYPES: Final = {
+    0: "f32", 1: "f16", 2: "q4_0", 3: "q4_1", 7: "q8_0", 8: "q5_0", 9: "q5_1",
+    10: "q2_k", 11: "q3_k_s", 12: "q3_k_m", 13: "q3_k_l", 14: "q4_k_s", 15: "q4_k_m", 16: "q5_k_s", 17: "q5_k_m",
+    18: "q6_k", 19: "iq2_xxs", 20: "iq2_xs", 23: "iq3_xxs", 25: "iq4_nl", 26: "iq3_s", 30: "iq4_xs", 32: "bf16",
+    36: "tq1_0", 37: "tq2_0", 38: "mxfp4",
+}  # fmt: skip
+"""`general.file_type` → quantization (llama.cpp, `llama_ftype` in llama.h)."""
+
 
 class Gguf(msgspec.Struct, frozen=True, kw_only=True):
     """What the header of a whole file says."""
@@ -72,6 +80,8 @@ class Gguf(msgspec.Struct, frozen=True, kw_only=True):
     """The longest context that the model was trained for; None when the file does not say."""
     kv_bytes_per_token: int | None
     """Keys and values of one token at 16 bits, all layers together; None when the file does not say."""
+    quantization: str | None
+    """How most tensors are stored, as `spec.model.quantization` names it; None when the file does not say."""
 
 
 class _BrokenError(Exception):
@@ -197,6 +207,7 @@ def _described(path: Path, size_bytes: int, architecture: str, tensors: int, met
         head_size = width // heads
         keys, values = number("attention.key_length") or head_size, number("attention.value_length") or head_size
         kv_bytes = layers * kv_heads * (keys + values) * 2
+    file_type = metadata.get("general.file_type")
     return Gguf(
         path=str(path),
         size_bytes=size_bytes,
@@ -204,4 +215,5 @@ def _described(path: Path, size_bytes: int, architecture: str, tensors: int, met
         tensors=tensors,
         context_tokens=number("context_length"),
         kv_bytes_per_token=kv_bytes,
+        quantization=_FILE_TYPES.get(file_type) if isinstance(file_type, int) else None,
     )
