@@ -77,6 +77,20 @@ async def test_a_body_without_a_model_reaches_no_pool(
     assert alpha.requests == beta.requests == []
 
 
+@pytest.mark.parametrize(
+    "content_type", ["application/json; charset=utf-8", "Application/JSON;charset=UTF-8", "text/plain", None]
+)
+async def test_the_model_is_found_whatever_form_the_content_type_has(
+    client: aiohttp.ClientSession, alpha: Backend, content_type: str | None
+) -> None:
+    headers = {} if content_type is None else {"content-type": content_type}
+    skipped = ["content-type"] if content_type is None else []
+    body = b'{"model": "alpha"}'
+    async with client.post(CHAT, data=body, headers=headers, skip_auto_headers=skipped) as answer:
+        assert answer.status == 200
+    assert alpha.requests[0][1] == body
+
+
 async def test_steering_headers_of_clients_have_no_effect(
     client: aiohttp.ClientSession, alpha: Backend, beta: Backend
 ) -> None:

@@ -31,13 +31,15 @@ def _match(path: Any = None, method: str | None = None, **headers: str) -> dict[
     return match if method is None else {**match, "method": method}
 
 
-MATCHES = (
+GOOD_MATCHES = (
     *(_match(path) for path in PATHS),
     *(_match({"type": "Exact", "value": path}) for path in PATHS),
-    *(_match(None, X_Gateway_Model_Name=model) for model in MODELS),
+    *(_match(None, X_Gateway_Model_Name=model) for model in MODELS * 4),
     _match("/v1", X_Gateway_Model_Name="one", a="one"),
     _match("/v1", "POST", a="one", A="ignored"),
     _match(None, "GET", b="two"),
+)
+BAD_MATCHES = (
     _match({"type": "RegularExpression", "value": ".*"}),
     _match("/a//b"),
     _match("odd \x00"),
@@ -45,22 +47,20 @@ MATCHES = (
     _match(None, None, x_argosy_pool="default/q"),
     _match(None, None, a="line\nbreak"),
 )
-REFERENCES = (
-    {"name": "service"},
-    *(
-        {"group": "inference.networking.k8s.io", "kind": "InferencePool", "name": name, "weight": weight}
-        for name in ("p", "q", "absent")
-        for weight in (1, 5, 0, -1)
-    ),
+GOOD, OTHER_GOOD, *OTHER_REFERENCES = (
+    {"group": "inference.networking.k8s.io", "kind": "InferencePool", "name": name, "weight": weight}
+    for weight in (1, 5, 0, -1)
+    for name in ("p", "q", "absent")
 )
-TIMEOUTS = ({}, {}, {"request": "10s"}, {"request": "1h30m"}, {"request": "0s"}, {"request": "5"})
-FILTERS = ((), (), (), ({"type": "RequestRedirect"},))
-HOSTNAME_LISTS = ((), (), *((name,) for name in HOSTNAMES), HOSTNAMES[:3], ("Odd Name", "a.example.com"))
+REFERENCES = (*(GOOD, OTHER_GOOD) * 8, *OTHER_REFERENCES, {"name": "service"})
+TIMEOUTS = (*({},) * 4, {"request": "10s"}, {"request": "1h30m"}, {"request": "0s"}, {"request": "5"})
+FILTERS = (*((),) * 9, ({"type": "RequestRedirect"},))
+HOSTNAME_LISTS = (*((),) * 6, *((name,) for name in HOSTNAMES), HOSTNAMES[:3], ("Odd Name", "a.example.com"))
 
 _rules = st.fixed_dictionaries(
     {
-        "matches": st.lists(st.sampled_from(MATCHES), max_size=2),
-        "backendRefs": st.lists(st.sampled_from(REFERENCES), max_size=2),
+        "matches": st.lists(st.sampled_from(GOOD_MATCHES * 3 + BAD_MATCHES), max_size=2),
+        "backendRefs": st.lists(st.sampled_from(REFERENCES), min_size=1, max_size=2),
         "timeouts": st.sampled_from(TIMEOUTS),
         "filters": st.sampled_from(FILTERS),
     }
@@ -145,7 +145,7 @@ def test_the_order_of_objects_is_irrelevant(routes: tuple[HTTPRoute, ...], rng: 
 @given(st.text(max_size=20), st.text(max_size=20), st.text(max_size=20), st.text(max_size=20))
 def test_whatever_a_route_says_its_translation_is_of_envoys_types(path: str, name: str, value: str, host: str) -> None:
     match = {"path": {"type": "Exact", "value": f"/{path}"}, "headers": [{"name": name, "value": value}]}
-    rules = [{"matches": [match, {"path": {"value": path}}], "backendRefs": [dict(REFERENCES[1])]}]
+    rules = [{"matches": [match, {"path": {"value": path}}], "backendRefs": [GOOD]}]
     for each in _translated((_route("odd", "", (host,), rules),)).resources.values():
         values = {
             CLUSTERS: each.clusters,

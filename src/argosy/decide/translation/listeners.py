@@ -86,7 +86,12 @@ def _model_to_metadata() -> dict[str, Any]:
         "filters.http.json_to_metadata",
         message(
             "extensions.filters.http.json_to_metadata.v3.JsonToMetadata",
-            request_rules={"rules": [rule], "allow_empty_content_type": True},
+            # The picker reads any body as JSON, whatever its content type says; so does its stand-in.
+            request_rules={
+                "rules": [rule],
+                "allow_empty_content_type": True,
+                "allow_content_types_regex": {"regex": ".*"},
+            },
         ),
     )
 
