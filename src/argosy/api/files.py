@@ -15,10 +15,11 @@ from msgspec import inspect
 
 from argosy.api.documents import Document, Mistake, documents
 from argosy.api.llmservice import LABEL, LLMService, LLMServiceSpec
-from argosy.api.objects import ObjectMeta, Value
+from argosy.api.objects import Key, ObjectMeta, Value
 from argosy.api.rules import clashes, service_faults
 from argosy.api.shape import Fault, Path, dotted, faults
 
+_SOURCE: Final = ("spec", "model", "source")
 MAX_FILE_BYTES: Final = 1024 * 1024
 _SERVERS_OWN: Final = (
     "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "managedFields", "finalizers",
@@ -41,10 +42,14 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """What files say. `services` is complete only when there are no problems."""
+    """What files say. `services` is complete only when there are no problems.
+
+    `source_places` says, for each service, where its `spec.model.source` stands, as FILE:LINE.
+    """
 
     services: tuple[LLMService, ...]
     problems: tuple[Problem, ...]
+    source_places: dict[Key, str]
 
 
 class _Metadata(Value, frozen=True, kw_only=True):
@@ -88,7 +93,11 @@ def read_services(files: Iterable[tuple[str, bytes]]) -> Reading:
             problems.append(_located(read[index], fault))
     order = {problem.file: index for index, problem in reversed(list(enumerate(problems)))}
     problems.sort(key=lambda p: (order[p.file], p.line))
-    return Reading(services=tuple(one.service for one in read), problems=tuple(problems))
+    return Reading(
+        services=tuple(one.service for one in read),
+        problems=tuple(problems),
+        source_places={one.service.key: f"{one.file}:{one.document.line(_SOURCE)}" for one in read},
+    )
 
 
 def _file_items(file: str, content: bytes) -> Iterator[Problem | _Read]:
@@ -109,7 +118,8 @@ def _file_items(file: str, content: bytes) -> Iterator[Problem | _Read]:
     if mistake is not None:
         yield _problem(file, mistake)
     elif not found:
-        yield Problem(file=file, reason="has no LLMService in it", fix="examples/smollm2.yaml shows one")
+        reason = "has no LLMService in it" if text.strip() else "is empty"
+        yield Problem(file=file, reason=reason, fix="examples/smollm2.yaml shows an LLMService")
 
 
 def _document_items(file: str, document: Document) -> Iterator[Problem | _Read]:

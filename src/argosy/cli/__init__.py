@@ -6,6 +6,7 @@ other verbs are not imported when one runs: `argosy picker` in a pod pays for th
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -46,7 +47,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             importlib.import_module(f"argosy.cli.{name}").register(subparsers, summary)
     args = parser.parse_args(argv)
     try:
-        return int(args.run(args))
+        code = int(args.run(args))
+        sys.stdout.flush()
     except UserError as error:
         print(f"argosy {args.verb}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has seen enough (`argosy status | head`); what is still buffered has no reader.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code

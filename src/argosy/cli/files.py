@@ -5,18 +5,17 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
-from argosy.api.files import MAX_FILE_BYTES, Problem, read_services
+from argosy.api.files import MAX_FILE_BYTES, Problem, Reading, read_services
 from argosy.api.llmservice import LLMService, StandIn
 from argosy.api.objects import Key
 from argosy.base.errors import UserError
-from argosy.decide.planning.capabilities import EMBEDDED, Capabilities, Weights
+from argosy.decide.planning.capabilities import Capabilities, Weights
 from argosy.decide.planning.stand_ins import served
-from argosy.engines.llama_cpp import EMBEDDED_WEIGHTS
 
 MAX_CELL = 28
 """Characters of a cell before it takes another line."""
@@ -27,7 +26,6 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
 
     services: tuple[LLMService, ...]
     capabilities: Capabilities
-    weights: dict[str, Weights]
     stand_ins: dict[Key, tuple[StandIn, ...]]
 
 
@@ -36,19 +34,19 @@ def load_services(paths: Sequence[Path | str], *, strict: bool = False, quiet: b
 
     Raises UserError that lists every problem; with `strict`, stand-ins are one.
     """
-    services = load_files(paths)
+    reading = load_files(paths)
     capabilities = laptop()
-    weights = weights_of(services, capabilities)
-    stand_ins = {service.key: served(service, capabilities, weights).stand_ins for service in services}
+    weights = weights_of(reading, capabilities)
+    stand_ins = {service.key: served(service, capabilities, weights).stand_ins for service in reading.services}
     if strict:
         refuse_stand_ins(stand_ins)
     table = stand_in_table(by_name(stand_ins))
     if table and not quiet:
         print(f"What this machine cannot do gets a stand-in (--strict refuses):\n{table}", file=sys.stderr)
-    return Loaded(services=services, capabilities=capabilities, weights=weights, stand_ins=stand_ins)
+    return Loaded(services=reading.services, capabilities=capabilities, stand_ins=stand_ins)
 
 
-def load_files(paths: Sequence[Path | str]) -> tuple[LLMService, ...]:
+def load_files(paths: Sequence[Path | str]) -> Reading:
     """Read files (`-` is standard input), all together. Raises UserError that lists every problem."""
     contents: list[tuple[str, bytes]] = []
     problems: list[Problem] = []
@@ -59,7 +57,7 @@ def load_files(paths: Sequence[Path | str]) -> tuple[LLMService, ...]:
             problems.append(_unreadable(str(path), error))
     reading = read_services(contents)
     raise_if_any([str(problem) for problem in (*problems, *reading.problems)])
-    return reading.services
+    return reading
 
 
 def raise_if_any(problems: Sequence[str]) -> None:
@@ -75,35 +73,25 @@ def laptop() -> Capabilities:
     return Capabilities(cpus=usable, limits_memory=False)
 
 
-def weights_of(
-    services: Iterable[LLMService], capabilities: Capabilities, *, absent_ok: bool = False
-) -> dict[str, Weights]:
+def weights_of(reading: Reading, capabilities: Capabilities, *, absent_ok: bool = False) -> dict[str, Weights]:
     """Check the weights that the services are really served with, and give what is known of them, by source.
 
     Raises UserError that lists all that are broken or, unless `absent_ok`, not on this machine.
     """
-    from argosy.edge.weights.gguf import read_gguf  # noqa: PLC0415 (only where files are looked at)
+    from argosy.apps.local.weights import look_at  # noqa: PLC0415 (only where files are looked at)
     from argosy.edge.weights.source import find_weights  # noqa: PLC0415
 
     found: dict[str, Weights] = {}
     problems: list[str] = []
-    sources = {served(service, capabilities, {}).service.spec.model.source: service.key for service in services}
+    sources = {served(s, capabilities, {}).service.spec.model.source: s.key for s in reading.services}
     for source, key in sources.items():
         here = False
         try:
-            path = find_weights(source)
-            here = path.exists()
-            gguf = read_gguf(path)
+            here = find_weights(source).exists()
+            found[source] = look_at(source)
         except UserError as error:
             if here or not absent_ok:
-                problems.append(f"service {key}: {error}")
-            continue
-        found[source] = Weights(
-            size_bytes=gguf.size_bytes,
-            kv_bytes_per_token=gguf.kv_bytes_per_token,
-            context_tokens=gguf.context_tokens,
-            quantization=EMBEDDED.quantization if source == EMBEDDED_WEIGHTS else None,
-        )
+                problems.append(f"{reading.source_places[key]}: spec.model.source: {error}")
     raise_if_any(problems)
     return found
 

@@ -46,8 +46,9 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--port {args.port} is no port; write a number from 1 to {MAX_PORT}")
     objects = [crd()] if args.crd else []
     if args.files:
-        services = load_files(args.files)
-        weights = weights_of(services, CLUSTER, absent_ok=True)
+        reading = load_files(args.files)
+        services = reading.services
+        weights = weights_of(reading, CLUSTER, absent_ok=True)
         planned = plan(services, installation=Installation(port=args.port), weights=weights)
         if args.strict:
             refuse_stand_ins(planned.stand_ins)

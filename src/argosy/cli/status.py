@@ -60,14 +60,14 @@ def _show(observation: "Observation") -> None:
     gateway = observation.gateway
     console.print(f"gateway    {gateway.url}  {'ready' if gateway.programmed else gateway.message}")
     console.print(
-        f"requests   {gateway.picks} picked, {gateway.reservations} running, {gateway.fail_opens} routed without the "
-        f"picker, {gateway.fallback_served} served by a fallback, {gateway.served_not_picked} served by none of its list"
+        f"requests   {gateway.picks} picked, {gateway.reservations} running; {gateway.fail_opens} routed without the "
+        f"picker, {gateway.fallback_served} served further down its list, {gateway.served_not_picked} by none of it"
     )
     for service in observation.services:
         _show_service(console, service)
     table = Table("component", "pid", "address", "restarts", "state", box=None, pad_edge=False)
     for part in observation.components:
-        table.add_row(part.name, str(part.pid or "–"), part.address or "", str(part.restarts), _state(part))
+        table.add_row(part.name, str(part.pid or "-"), part.address or "", str(part.restarts), _state(part))
     console.print()
     console.print(table)
 
@@ -82,7 +82,7 @@ def _show_service(console: Any, service: "ServiceView") -> None:
         for replica in service.replicas:
             table.add_row(
                 f"  {replica.name}",
-                str(replica.pid or "–"),
+                str(replica.pid or "-"),
                 replica.address or "",
                 str(replica.picks),
                 str(replica.restarts),

@@ -94,7 +94,6 @@ async def _serve(state: "StateDirectory", loaded: "Loaded", port: int, args: arg
     setting = Setting(
         installation=Installation(port=port),
         capabilities=loaded.capabilities,
-        weights=loaded.weights,
         environment=dict(os.environ),
     )
     end = asyncio.Event()

@@ -28,10 +28,10 @@ def run(args: argparse.Namespace) -> int:
     from argosy.cli.files import by_name, laptop, load_files, refuse_stand_ins, stand_in_table, weights_of  # noqa: PLC0415
     from argosy.decide.planning.stand_ins import served  # noqa: PLC0415 - other verbs do not pay for it
 
-    services = load_files(args.files)
+    reading = load_files(args.files)
     here = laptop()
-    weights = weights_of(services, here, absent_ok=True)
-    all_served = [served(service, here, weights) for service in services]
+    weights = weights_of(reading, here, absent_ok=True)
+    all_served = [served(service, here, weights) for service in reading.services]
     stand_ins = {each.service.key: each.stand_ins for each in all_served}
     if args.strict:
         refuse_stand_ins(stand_ins)

@@ -98,7 +98,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "$(POD_IP)"
     """The address it listens on; Kubernetes and the laptop runner expand `$(POD_IP)`."""
     port: int = ENGINE_PORT
-    threads: int = 1
+    threads: int | str = 1
+    """A number, or a `$(NAME)` that gives one when the server starts."""
     parallel: int = DEFAULT_PARALLEL
     context_tokens: int = DEFAULT_CONTEXT_TOKENS
     """Longest prompt and answer together of one request; the server holds `parallel` times as many."""
@@ -107,9 +108,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 def args(settings: Settings) -> tuple[str, ...]:
     """The arguments after `COMMAND`, in a fixed order."""
-    aliases = tuple(word for alias in settings.aliases for word in ("--model-alias", alias))
+    aliases = tuple(f"--model-alias={alias}" for alias in settings.aliases)
     return (
-        *("--model", settings.model, *aliases, "--weights", settings.weights),
+        *(f"--model={settings.model}", *aliases, f"--weights={settings.weights}"),
         *("--host", settings.host, "--port", str(settings.port)),
         *("--threads", str(settings.threads), "--parallel", str(settings.parallel)),
         *("--context", str(settings.context_tokens), "--drain-timeout", str(settings.drain_s)),

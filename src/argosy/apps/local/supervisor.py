@@ -10,7 +10,7 @@ Rules of this file:
 
 import asyncio
 import contextlib
-import datetime
+import datetime as dt
 import logging
 import random
 import uuid
@@ -24,13 +24,15 @@ from argosy.api.llmservice import LLMService
 from argosy.api.objects import Object
 from argosy.apps.local.deployments import pod_changes
 from argosy.apps.local.images import local_commands
-from argosy.apps.local.node import Node
+from argosy.apps.local.node import Machine, Node
 from argosy.apps.local.observation import gateway_url
 from argosy.apps.local.state import StateDirectory
+from argosy.apps.local.weights import KnownWeights
 from argosy.base.errors import PeerError
-from argosy.decide.planning.capabilities import Capabilities, Weights
+from argosy.decide.planning.capabilities import Capabilities
 from argosy.decide.planning.installation import Installation
 from argosy.decide.planning.plan import Plan, plan
+from argosy.decide.planning.stand_ins import served
 from argosy.decide.planning.status import statuses
 from argosy.edge.kube.cache import Cache
 from argosy.edge.kube.memory import InMemoryStore
@@ -49,13 +51,12 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
 
     installation: Installation
     capabilities: Capabilities
-    weights: Mapping[str, Weights]
     environment: Mapping[str, str]
 
 
 def rfc3339_now() -> str:
     """Give the time as Kubernetes writes it."""
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 async def supervise(
@@ -66,15 +67,9 @@ async def supervise(
     await make_services_so(store, services)
     async with serve_store(store, state.socket), asyncio.TaskGroup() as group:
         wake = asyncio.Event()
-        node = Node(
-            store,
-            state,
-            local_commands(state, bind_address=BIND_ADDRESS),
-            group=group,
-            now=rfc3339_now,
-            woken=wake.set,
-            environment=setting.environment,
-        )
+        commands = local_commands(state, bind_address=BIND_ADDRESS)
+        machine = Machine(state=state, commands=commands, environment=setting.environment)
+        node = Node(store, machine, group, now=rfc3339_now, woken=wake.set)
         loop = group.create_task(_reconcile_forever(store, node, setting, wake), name="reconcile")
         await end.wait()
         loop.cancel()
@@ -101,13 +96,14 @@ async def make_services_so(store: ObjectStore, services: Iterable[LLMService]) -
 
 
 async def _reconcile_forever(store: InMemoryStore, node: Node, setting: Setting, wake: asyncio.Event) -> None:
+    known = KnownWeights()
     async with Cache(store, KINDS, rng=random.Random()) as cache:  # noqa: S311 (jitter)
         watching = asyncio.create_task(_wake_on_change(cache, wake))
         try:
             while True:
                 wake.clear()
                 try:
-                    await _reconcile(store, node, setting)
+                    await _reconcile(store, node, setting, known)
                 except PeerError as error:
                     log.warning("a pass was left off, the next one follows: %s", error)
                     await asyncio.sleep(RETRY_S)
@@ -124,9 +120,9 @@ async def _wake_on_change(cache: Cache, wake: asyncio.Event) -> None:
         wake.set()
 
 
-async def _reconcile(store: InMemoryStore, node: Node, setting: Setting) -> None:
+async def _reconcile(store: InMemoryStore, node: Node, setting: Setting, known: KnownWeights) -> None:
     services = (await store.list(LLMService)).items
-    planned = await _apply_plan(store, services, setting)
+    planned = await _apply_plan(store, services, setting, known)
     await _apply_deployments(store, node)
     pods, deployments = (await store.list(Pod)).items, (await store.list(Deployment)).items
     await node.sync(pods, (await store.list(Service)).items, deployments)
@@ -136,17 +132,20 @@ async def _reconcile(store: InMemoryStore, node: Node, setting: Setting) -> None
         await store.write_status(service)
 
 
-async def _apply_plan(store: InMemoryStore, services: tuple[LLMService, ...], setting: Setting) -> Plan:
+async def _apply_plan(
+    store: InMemoryStore, services: tuple[LLMService, ...], setting: Setting, known: KnownWeights
+) -> Plan:
     observed: list[Object] = []
     for kind in KINDS:
         if kind not in (Pod, LLMService):
             observed.extend((await store.list(kind)).items)
+    sources = (served(service, setting.capabilities, {}).service.spec.model.source for service in services)
     planned = plan(
         services,
         observed,
         installation=setting.installation,
         capabilities=setting.capabilities,
-        weights=setting.weights,
+        weights=await asyncio.to_thread(known.of, frozenset(sources)),
     )
     for change in planned.changes:
         if change.delete:

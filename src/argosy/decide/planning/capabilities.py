@@ -14,8 +14,6 @@ ENGINE: Final = llama_cpp.NAME
 """The one engine of this version."""
 SCHEMES: Final = llama_cpp.WEIGHT_SCHEMES
 DEVICE: Final = "cpu"
-CLUSTER_CPUS: Final = 2
-"""CPUs of a replica where the file names none and the machine is unknown."""
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):

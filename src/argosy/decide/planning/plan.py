@@ -1,6 +1,7 @@
 """All services and what is observed → desired objects, changes in order, and stand-ins.
 
-All services are planned together: they share one Gateway and, on a laptop, one machine's CPUs.
+All services are planned together: they share one Gateway. The objects are the same wherever they run; a place shows
+in the stand-ins alone.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,10 +10,10 @@ import msgspec
 
 from argosy.api.llmservice import LLMService, StandIn
 from argosy.api.objects import Key, Object
-from argosy.decide.planning.capabilities import CLUSTER, CLUSTER_CPUS, Capabilities, Weights
+from argosy.decide.planning.capabilities import CLUSTER, Capabilities, Weights
 from argosy.decide.planning.changes import Change, changes, marked
 from argosy.decide.planning.installation import Installation, installation_objects
-from argosy.decide.planning.stand_ins import Served, served
+from argosy.decide.planning.stand_ins import served
 from argosy.decide.planning.workload import workload
 
 
@@ -37,20 +38,12 @@ def plan(
     they have one, makes them owners of their objects. `weights` says what is known of them, by source.
     """
     all_served = [served(service, capabilities, weights or {}) for service in sorted(services, key=lambda s: s.key)]
-    cpus = _cpus_per_replica(all_served, capabilities)
     objects = [*installation_objects(installation)]
     for each in all_served:
-        objects.extend(workload(each, cpus_per_replica=cpus))
+        objects.extend(workload(each))
     desired = tuple(marked(obj) for obj in objects)
     return Plan(
         objects=desired,
         changes=changes(desired, observed),
         stand_ins={each.service.key: each.stand_ins for each in all_served},
     )
-
-
-def _cpus_per_replica(all_served: Iterable[Served], capabilities: Capabilities) -> int:
-    """Share a machine's CPUs out among all replicas, at least one each."""
-    if capabilities.cpus is None:
-        return CLUSTER_CPUS
-    return max(1, capabilities.cpus // max(1, sum(each.replicas for each in all_served)))

@@ -151,6 +151,7 @@ def _replicas(asked: int | ReplicaRange, path: str) -> tuple[int, list[StandIn]]
 
 
 def _hardware(asked: Hardware, path: str, capabilities: Capabilities) -> tuple[Hardware, list[StandIn]]:
+    """Give what a pod asks for, which is the same everywhere, and what the place cannot give of it."""
     cpu, memory = asked.cpu, asked.memory
     found: list[StandIn] = []
     if asked.device not in (None, DEVICE):
@@ -158,10 +159,8 @@ def _hardware(asked: Hardware, path: str, capabilities: Capabilities) -> tuple[H
         found += _stand_in(f"{path}.device", asked.device, given, "this version computes on CPUs")
     if cpu is not None and capabilities.cpus is not None and quantity(cpu) > capabilities.cpus:
         found += _stand_in(f"{path}.cpu", cpu, str(capabilities.cpus), "this machine has no more")
-        cpu = capabilities.cpus
     if memory is not None and not capabilities.limits_memory:
         found += _stand_in(f"{path}.memory", memory, "no limit", "processes of this machine share its memory")
-        memory = None
     return Hardware(cpu=cpu, memory=memory), found
 
 

@@ -1,6 +1,5 @@
 """What a service owns: Service, Deployment, InferencePool and HTTPRoute, all of its own name."""
 
-import math
 from typing import Final
 from urllib.parse import unquote
 
@@ -13,11 +12,14 @@ from argosy.api.kubernetes import (
     Deployment,
     DeploymentSpec,
     DeploymentStrategy,
+    EnvVar,
+    EnvVarSource,
     HTTPGetAction,
     LabelSelector,
     PodSpec,
     PodTemplateSpec,
     Probe,
+    ResourceFieldRef,
     ResourceRequirements,
     RollingUpdateDeployment,
     Service,
@@ -40,24 +42,27 @@ from argosy.api.names import (
     SYSTEM_NAMESPACE,
 )
 from argosy.api.objects import Object, ObjectMeta, OwnerReference
-from argosy.api.quantity import mebibytes, quantity
+from argosy.api.quantity import mebibytes
 from argosy.decide.planning.installation import GATEWAY_NAME
 from argosy.decide.planning.pods import OWNER, POD_IP, UNPRIVILEGED
 from argosy.decide.planning.stand_ins import Served
 from argosy.engines import llama_cpp
 
+DEFAULT_CPUS: Final = 2
+"""CPUs of a replica where the file names none."""
+THREADS: Final = EnvVar(
+    name="THREADS", value_from=EnvVarSource(resource_field_ref=ResourceFieldRef(resource="limits.cpu"))
+)
+"""As many threads as the container may use CPUs: what its node gives, which may be less than what is asked for."""
 ROLE: Final = "prefill-decode"
 """The value of `llm-d.ai/role` for workers that do all of a request."""
 
 
-def workload(this: Served, *, cpus_per_replica: int) -> tuple[Object, ...]:
-    """Give the objects of a service, in the order of creation.
-
-    `cpus_per_replica` is what a replica gets where the file does not say.
-    """
+def workload(this: Served) -> tuple[Object, ...]:
+    """Give the objects of a service, in the order of creation."""
     return (
         _service(this.service),
-        _deployment(this, cpus_per_replica),
+        _deployment(this),
         _pool(this.service),
         _route(this.service),
     )
@@ -97,10 +102,10 @@ def _service(service: LLMService) -> Service:
     return Service(metadata=_metadata(service), spec=ServiceSpec(selector=_selector(service), ports=(port,)))
 
 
-def _deployment(this: Served, cpus_per_replica: int) -> Deployment:
+def _deployment(this: Served) -> Deployment:
     metadata = _metadata(this.service)
     labels = {**metadata.labels, COMPONENT: "engine", ROLE_LABEL: ROLE, ENGINE_LABEL: llama_cpp.NAME}
-    container, volumes = _engine(this, cpus_per_replica)
+    container, volumes = _engine(this)
     return Deployment(
         metadata=metadata,
         spec=DeploymentSpec(
@@ -124,13 +129,13 @@ def _deployment(this: Served, cpus_per_replica: int) -> Deployment:
     )
 
 
-def _engine(this: Served, cpus_per_replica: int) -> tuple[Container, tuple[Volume, ...]]:
+def _engine(this: Served) -> tuple[Container, tuple[Volume, ...]]:
     spec = this.service.spec
-    cpu = this.hardware.cpu or cpus_per_replica
+    cpu = this.hardware.cpu or DEFAULT_CPUS
     settings = llama_cpp.Settings(
         model=_literal(this.service.model_name),
         weights=_literal(spec.model.source),
-        threads=math.ceil(quantity(cpu)),
+        threads=f"$({THREADS.name})",
         parallel=spec.engine.parallel_requests or llama_cpp.DEFAULT_PARALLEL,
         context_tokens=spec.engine.context_tokens or llama_cpp.DEFAULT_CONTEXT_TOKENS,
     )
@@ -139,7 +144,7 @@ def _engine(this: Served, cpus_per_replica: int) -> tuple[Container, tuple[Volum
         name="engine",
         image=llama_cpp.IMAGE,
         args=llama_cpp.args(settings),
-        env=(POD_IP,),
+        env=(POD_IP, THREADS),
         ports=(ContainerPort(name="http", container_port=ENGINE_PORT),),
         resources=_resources(this, settings, str(cpu)),
         startup_probe=_probe(llama_cpp.STARTUP_PROBE),
