@@ -202,7 +202,7 @@ def test_fields_that_only_a_server_writes_are_dropped() -> None:
 @pytest.mark.parametrize(
     ("content", "line", "words"),
     [
-        (b"", 0, "is empty"),,
+        (b"", 0, "is empty"),
         (b"# nothing\n---\n---\n", 0, "has no LLMService in it"),
         (b"- a\n", 1, "is no mapping"),
         (b"text", 1, "is no mapping"),
