@@ -83,7 +83,7 @@ class Backend:
         app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, self.endpoint.address, self.endpoint.port).start()
+        await web.TCPSite(self._runner, self.endpoint.address, self.endpoint.port, backlog=4096).start()
 
     async def stop(self) -> None:
         if self._runner is not None:
