@@ -49,6 +49,8 @@ class PickerMetrics:
         )
         self._streams = Gauge("argosy_ext_proc_streams", "ext_proc streams that are open", registry=registry)
         self._held: dict[str, int] = {}
+        # Looking up a series by its labels costs more than counting.
+        self._counters: dict[tuple[Key, Endpoint, str], tuple[str, Counter, Counter]] = {}
         self._endpoints: set[tuple[str, str]] = set()
         self._models: set[tuple[str, str]] = set()
 
@@ -62,11 +64,16 @@ class PickerMetrics:
 
     def picked(self, pool: Key, endpoint: Endpoint, model: str, seconds: float) -> None:
         """Count a pick that took so long; `model` is one of the route table, or empty."""
-        name, where = str(pool), str(endpoint)
-        self._endpoints.add((name, where))
-        self._models.add((name, model))
-        self._requests.labels(name, model).inc()
-        self._picks.labels(name, where).inc()
+        counters = self._counters.get((pool, endpoint, model))
+        if counters is None:
+            name, where = str(pool), str(endpoint)
+            self._endpoints.add((name, where))
+            self._models.add((name, model))
+            counters = (name, self._requests.labels(name, model), self._picks.labels(name, where))
+            self._counters[pool, endpoint, model] = counters
+        name, requests, picks = counters
+        requests.inc()
+        picks.inc()
         self._pick_seconds.observe(seconds)
         self._hold(name, 1)
 
@@ -96,6 +103,7 @@ class PickerMetrics:
 
     def know(self, pools: Collection[Key], endpoints: Collection[Endpoint], models: Collection[str]) -> None:
         """Show these pools from the start, at 0, and drop the series of what is gone once no request needs them."""
+        self._counters.clear()
         names, places = {str(pool) for pool in pools}, {str(endpoint) for endpoint in endpoints}
         for name in names - self._held.keys():
             self._hold(name, 0)

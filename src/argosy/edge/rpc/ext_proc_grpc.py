@@ -5,7 +5,7 @@ Rules of this file:
 - A stream stays open as long as the answer that it belongs to: thousands are open at once, none of them limited here.
 - A stream's session is closed exactly once, whichever of end, reset, error and drain comes first.
 - A handler that returns ends its stream with OK. It may return while a read is pending, which grpcio then completes;
-  cancelling the read would free memory that grpcio's core still writes to.
+  cancelling the read would free memory that grpcio's core still writes to. So messages are read in a task beside it.
 """
 
 import asyncio
@@ -22,10 +22,14 @@ from argosy.edge.rpc.ext_proc_codec import decode, encode
 from argosy.edge.rpc.health import health_handler
 
 SERVICE: Final = "envoy.service.ext_proc.v3.ExternalProcessor"
+_UNLIMITED: Final = 2**31 - 1
 _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # a second picker on a taken port must fail, not share it
     ("grpc.max_receive_message_length", 2 * MAX_BODY_BYTES),
-    ("grpc.max_concurrent_streams", 2**31 - 1),
+    ("grpc.max_concurrent_streams", _UNLIMITED),
+    # Above 1,000 requests that wait for a handler, grpcio refuses at random; Envoy would send them on unpicked.
+    ("grpc.server.max_pending_requests", _UNLIMITED),
+    ("grpc.server.max_pending_requests_hard_limit", _UNLIMITED),
     # Envoy pings every 5 s, with streams open and without; the default of 5 minutes answers that with a GOAWAY.
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
     ("grpc.http2.max_ping_strikes", 0),
@@ -41,7 +45,7 @@ class GrpcServer:
         self._open_session = open_session
         self._server = server
         self._draining = False
-        self._streams: set[_Stream] = set()
+        self._streams: dict[asyncio.Future[None], Session] = {}
 
     @property
     def streams(self) -> int:
@@ -50,15 +54,17 @@ class GrpcServer:
 
     async def process(self, _unused: object, context: Any) -> None:
         """Serve one stream (the `Process` method)."""
-        stream = _Stream(self._open_session())
-        self._streams.add(stream)
-        reading = asyncio.ensure_future(self._converse(stream.session, context))
+        session = self._open_session()
+        over = asyncio.get_running_loop().create_future()
+        self._streams[over] = session
+        conversing = asyncio.ensure_future(self._converse(session, context))
+        conversing.add_done_callback(lambda _done: _end(over))
         try:
-            await asyncio.wait((reading, stream.released), return_when=asyncio.FIRST_COMPLETED)
+            await over
         finally:
-            self._streams.discard(stream)
-            stream.session.close()
-        if reading.done() and (error := reading.result()) is not None:
+            del self._streams[over]
+            session.close()
+        if conversing.done() and (error := conversing.result()) is not None:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
 
     async def _converse(self, session: Session, context: Any) -> PeerError | None:
@@ -80,18 +86,15 @@ class GrpcServer:
         """Take no more streams, end settled ones with OK, give the others `grace_s` to be settled."""
         self._draining = True
         stopped = asyncio.ensure_future(self._server.stop(grace_s))
-        for stream in tuple(self._streams):
-            if stream.session.settled:
-                stream.released.set_result(None)
+        for over, session in tuple(self._streams.items()):
+            if session.settled:
+                _end(over)
         await stopped
 
 
-class _Stream:
-    __slots__ = ("released", "session")
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.released: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+def _end(over: "asyncio.Future[None]") -> None:
+    if not over.done():
+        over.set_result(None)
 
 
 async def serve_ext_proc(address: str, open_session: Callable[[], Session], *, ready: Callable[[], bool]) -> GrpcServer:
