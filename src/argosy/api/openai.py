@@ -37,6 +37,9 @@ class BadBody(msgspec.Struct, frozen=True, kw_only=True):
     param: str | None = None
 
 
+EMPTY_BODY: Final = BadBody(why="The request has no body; send a JSON object with a `model`.", code="empty_body")
+
+
 class _Model:
     """The type of the field `model`: one that msgspec does not know, so that it hands every occurrence to our hook."""
 
@@ -60,7 +63,7 @@ class BodyReader:
     def read(self, body: bytes) -> ModelRequest | BadBody:
         """Read the body of a chat, completion, response or embedding request."""
         if not body.strip():
-            return BadBody(why="The request has no body; send a JSON object with a `model`.", code="empty_body")
+            return EMPTY_BODY
         self._models.clear()
         try:
             if not body.isascii():

@@ -45,5 +45,6 @@ def run(args: argparse.Namespace) -> int:
 
     if not args.store:
         raise UserError("no object store: give --store unix:///PATH or set ARGOSY_STORE")
+    print(f"picker: ext_proc at {args.address}, metrics at {args.metrics_address}, store {args.store}", flush=True)
     run_picker(args.store, Settings(address=args.address, metrics_address=args.metrics_address))
     return 0

@@ -35,13 +35,6 @@ def bad_body(problem: openai.BadBody) -> Refusal:
     return _refusal("bad_body", 400, body)
 
 
-def empty_body() -> Refusal:
-    """Refuse a request that should have a body: 400."""
-    return bad_body(
-        openai.BadBody(why="The request has no body; send a JSON object with a `model`.", code="empty_body")
-    )
-
-
 def too_large(body_bytes: int) -> Refusal:
     """Refuse a body above the limit: 413."""
     sentence = f"The body has {body_bytes} bytes; at most {MAX_BODY_BYTES} are taken."

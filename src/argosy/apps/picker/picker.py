@@ -10,7 +10,7 @@ from typing import Final
 
 from argosy.api.names import DESTINATION, MAX_BODY_BYTES, MODEL_HEADER, POOL_HEADER, STEERING_HEADERS
 from argosy.api.objects import Key
-from argosy.api.openai import MODELS_PATH, BadBody, BodyReader
+from argosy.api.openai import EMPTY_BODY, MODELS_PATH, BadBody, BodyReader
 from argosy.apps.picker import answers
 from argosy.apps.picker.answers import Refusal
 from argosy.apps.picker.metrics import PickerMetrics
@@ -136,7 +136,7 @@ class Picker:
         if request.model is not None and request.model not in self._world.models:
             return answers.unknown_model(request.model, self._world.models)
         if request.model is None and request.method in _METHODS_WITH_BODY:
-            return answers.empty_body()
+            return answers.bad_body(EMPTY_BODY)
         return answers.no_route(request.method, request.path)
 
     def _counted(self, refusal: Refusal) -> Answer:

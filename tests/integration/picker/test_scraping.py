@@ -1,0 +1,142 @@
+"""Scraping of metrics pages over real sockets, and what it does to picks."""
+
+import asyncio
+import itertools
+import os
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from argosy.base.endpoint import Endpoint
+from argosy.edge.http.scrape import BUSY_S, IDLE_S, MAX_PAGE_BYTES, TIMEOUT_S, scrape_forever
+from harness.dataplane import data_plane, eventually
+from harness.picker_process import picker_process
+
+RUNNING = "vllm:num_requests_running"
+_numbers = itertools.count(1)
+
+
+class Engine:
+    """A page of metrics at an endpoint of its own."""
+
+    def __init__(self) -> None:
+        self.page = f"# HELP {RUNNING} Running.\n{RUNNING} 3\n".encode()
+        self.status = 200
+        self.hangs = asyncio.Event()
+        self.hangs.set()
+        self.scrapes: list[float] = []
+        self.endpoint = Endpoint(f"127.{60 + os.getpid() // 256 % 60}.{os.getpid() % 256}.{next(_numbers)}", 8000)
+
+    async def answer(self, _request: web.Request) -> web.Response:
+        self.scrapes.append(asyncio.get_running_loop().time())
+        await self.hangs.wait()
+        return web.Response(body=self.page, status=self.status)
+
+
+class Owner:
+    """Takes what comes of scraping."""
+
+    def __init__(self, *engines: Engine) -> None:
+        self.engines = engines
+        self.at_work: set[Endpoint] = set()
+        self.taken: list[tuple[Endpoint, dict[str, float]]] = []
+        self.failures: dict[Endpoint, str] = {}
+
+    def targets(self) -> Collection[Endpoint]:
+        return [engine.endpoint for engine in self.engines]
+
+    def busy(self, endpoint: Endpoint) -> bool:
+        return endpoint in self.at_work
+
+    def scrape_began(self, endpoint: Endpoint) -> Endpoint:
+        return endpoint
+
+    def scraped(self, mark: Endpoint, families: dict[str, float]) -> None:
+        self.taken.append((mark, families))
+
+    def scrape_failed(self, endpoint: Endpoint, why: str) -> None:
+        self.failures[endpoint] = why
+
+
+@pytest.fixture
+async def engines() -> AsyncIterator[list[Engine]]:
+    engines, runners = [Engine() for _ in range(3)], []
+    for engine in engines:
+        app = web.Application()
+        app.router.add_get("/metrics", engine.answer)
+        runners.append(web.AppRunner(app, access_log=None, shutdown_timeout=0.1))
+        await runners[-1].setup()
+        await web.TCPSite(runners[-1], engine.endpoint.address, engine.endpoint.port).start()
+    yield engines
+    for engine, runner in zip(engines, runners, strict=True):
+        engine.hangs.set()
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def owner(engines: list[Engine]) -> AsyncIterator[Owner]:
+    owner = Owner(*engines)
+    scraping = asyncio.create_task(scrape_forever(owner, "/metrics", [RUNNING]))
+    yield owner
+    scraping.cancel()
+    await asyncio.wait([scraping])
+    assert scraping.cancelled()
+
+
+async def test_busy_engines_are_asked_often_and_idle_ones_seldom(engines: list[Engine], owner: Owner) -> None:
+    busy, idle, _ = engines
+    owner.at_work.add(busy.endpoint)
+    await eventually(lambda: len(busy.scrapes) >= 5)
+    assert (busy.endpoint, {RUNNING: 3.0}) in owner.taken
+    assert busy.scrapes[4] - busy.scrapes[0] < 4 * IDLE_S
+    assert all(after - before > BUSY_S / 2 for before, after in itertools.pairwise(busy.scrapes))
+    assert len(idle.scrapes) <= 1 + (busy.scrapes[4] - busy.scrapes[0]) / IDLE_S
+
+
+async def test_an_engine_that_gives_no_page_costs_its_own_scrapes_alone(engines: list[Engine], owner: Owner) -> None:
+    hanging, broken, endless = engines
+    owner.at_work |= {engine.endpoint for engine in engines}
+    await eventually(lambda: {endpoint for endpoint, _ in owner.taken} == owner.at_work)
+    hanging.hangs.clear()
+    broken.status = 500
+    endless.page = b"x" * (MAX_PAGE_BYTES + 1)
+    await eventually(lambda: len(owner.failures) == 3, within_s=3 * TIMEOUT_S)
+    assert "answered 500" in owner.failures[broken.endpoint]
+    assert "longer than" in owner.failures[endless.endpoint]
+    for engine in engines:
+        engine.hangs.set()
+        engine.status, engine.page = 200, f"{RUNNING} 1\n".encode()
+    owner.taken.clear()
+    await eventually(lambda: {endpoint for endpoint, _ in owner.taken} == owner.at_work, within_s=3 * TIMEOUT_S)
+
+
+def loaded(name: str, running: int) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(text=f"{RUNNING} {running}\n", headers={"x-served-by": name})
+
+    return answer
+
+
+async def test_what_an_engine_says_of_its_load_steers_picks(tmp_path: Path) -> None:
+    async with data_plane(tmp_path) as plane:
+        await plane.publish_model("m")
+        backends = [await plane.add_backend("m") for _ in range(2)]
+        for backend, running in zip(backends, (50, 0), strict=True):
+            backend.behave = loaded(str(backend.endpoint), running)
+        async with picker_process(plane.store_address, tmp_path, address=plane.address()) as picker:
+            await plane.add_picker(Endpoint.parse(picker.address))
+            await plane.programmed()
+
+            async def is_scraped() -> bool:
+                return await picker.metric("argosy_scrapes_total", result="ok") >= 2
+
+            await eventually(is_scraped)
+            served: Counter[str] = Counter()
+            async with plane.client() as client:
+                for _ in range(10):
+                    async with client.post("/v1/chat/completions", json={"model": "m"}) as response:
+                        served[response.headers["x-served-by"]] += 1
+            assert served == {str(backends[1].endpoint): 10}
