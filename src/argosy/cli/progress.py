@@ -34,17 +34,17 @@ class Display(Protocol):
 
 
 class _Lines:
-    """One line for every part that gets ready."""
+    """One line for every part that gets ready; those that are at first go without saying."""
 
     def __init__(self, begun: float) -> None:
         self._begun = begun
-        self._ready: set[str] = set()
+        self._ready: set[str] | None = None
 
     def show(self, observation: "Observation") -> None:
-        for name, ready, _ in _parts(observation):
-            if ready and name not in self._ready:
-                self._ready.add(name)
-                print(f"  {name} is ready ({time.monotonic() - self._begun:.1f} s)", flush=True)
+        ready = {name for name, is_ready, _ in _parts(observation) if is_ready}
+        for name in sorted(ready - self._ready) if self._ready is not None else ():
+            print(f"  {name} is ready ({time.monotonic() - self._begun:.1f} s)", flush=True)
+        self._ready = ready
 
 
 class _Bar:
@@ -137,10 +137,13 @@ async def _first_token(session: "aiohttp.ClientSession", url: str, model: str, d
     raise NotReady(f"model {model} does not answer at {url}: {said}")
 
 
-def curl_line(observation: "Observation") -> str:
-    """Give a command to paste: a streamed chat with the first service."""
+def curl_line(observation: "Observation") -> str | None:
+    """Give a command to paste: a streamed chat with the first service that has replicas; None when none has."""
+    model = next((service.model for service in observation.services if service.wanted), None)
+    if model is None:
+        return None
     body = {
-        "model": observation.services[0].model,
+        "model": model,
         "stream": True,
         "messages": [{"role": "user", "content": "What is a fleet?"}],
     }

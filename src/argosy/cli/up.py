@@ -137,7 +137,7 @@ async def _report_ready(state: "StateDirectory", pid: int, timeout_s: float) -> 
             print("It goes on trying. argosy status · argosy logs NAME · argosy down", file=sys.stderr)
             return False
     print(f"ready: {observation.gateway.url}")
-    print(f"  {curl_line(observation)}", flush=True)
+    print(f"  {curl_line(observation) or 'no service has a replica (replicas: 0), so requests get 503'}", flush=True)
     return True
 
 

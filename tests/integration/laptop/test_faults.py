@@ -11,7 +11,12 @@ from pathlib import Path
 import aiohttp
 from harness.laptop import ROOT, Laptop
 
-CHAT = {"model": "smollm2", "messages": [{"role": "user", "content": "Count to ten."}], "stream": True, "max_tokens": 16}
+CHAT = {
+    "model": "smollm2",
+    "messages": [{"role": "user", "content": "Count to ten."}],
+    "stream": True,
+    "max_tokens": 16,
+}
 
 
 class Load:
@@ -87,11 +92,14 @@ async def test_the_picker_killed_under_load_fails_no_request_and_picks_resume(ow
         await clients.more(20)
         await asyncio.to_thread(
             own_instance.wait_until,
-            lambda status: status["gateway"]["picks"] > 0
-            and any(p["name"] == "picker" and p["ready"] and p["pid"] != victim for p in status["components"]),
+            lambda status: (
+                status["gateway"]["picks"] > 0
+                and any(p["name"] == "picker" and p["ready"] and p["pid"] != victim for p in status["components"])
+            ),
         )
     assert clients.refused == []
     assert clients.cut == 0
+    assert own_instance.status()["gateway"]["fail_opens"] > 0
 
 
 async def test_envoy_killed_serves_again_within_seconds(own_instance: Laptop) -> None:
@@ -144,7 +152,9 @@ async def test_a_replica_made_ten_times_slower_gets_at_most_a_fifth_of_the_picks
     assert picks[0] <= sum(picks) / 5, picks
 
 
-async def test_a_changed_service_rolls_under_load_without_a_failed_request(own_instance: Laptop, tmp_path: Path) -> None:
+async def test_a_changed_service_rolls_under_load_without_a_failed_request(
+    own_instance: Laptop, tmp_path: Path
+) -> None:
     before = {replica["pid"] for replica in own_instance.service()["replicas"]}
     changed = tmp_path / "changed.yaml"
     changed.write_text((ROOT / "examples" / "smollm2.yaml").read_text() + "  engine: {contextTokens: 1024}\n")

@@ -17,7 +17,14 @@ QUESTION = [{"role": "user", "content": "Name a colour."}]
 
 
 def body(*, stream: bool = False, max_tokens: int = 8, **fields: object) -> dict[str, object]:
-    return {"model": MODEL, "messages": QUESTION, "stream": stream, "max_tokens": max_tokens, "temperature": 0, **fields}
+    return {
+        "model": MODEL,
+        "messages": QUESTION,
+        "stream": stream,
+        "max_tokens": max_tokens,
+        "temperature": 0,
+        **fields,
+    }
 
 
 async def test_the_openai_client_gets_an_answer_and_its_usage(instance: Laptop) -> None:
@@ -52,6 +59,7 @@ async def test_the_openai_client_gets_a_completion(instance: Laptop) -> None:
 async def test_the_models_of_the_gateway_are_listed(instance: Laptop) -> None:
     async with openai.AsyncOpenAI(base_url=f"{instance.url}/v1", api_key="none") as client:
         assert [model.id async for model in client.models.list()] == [MODEL]
+        assert (await client.models.retrieve(MODEL)).id == MODEL
 
 
 async def test_64_clients_at_once_are_all_answered_by_both_replicas(instance: Laptop) -> None:

@@ -73,7 +73,8 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> None:
             f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); choose another --host or --port",
         ) from None
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
-    await web.SockSite(runner, listener).start()
+    # aiohttp listens again, with a backlog of its own choice unless it is told.
+    await web.SockSite(runner, listener, backlog=_BACKLOG).start()
 
 
 def _wait_for_signals(loop: asyncio.AbstractEventLoop, events: tuple[asyncio.Event, ...]) -> None:

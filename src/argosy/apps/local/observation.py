@@ -18,7 +18,7 @@ from argosy.api.objects import Condition, Key
 from argosy.decide.planning.installation import GATEWAY_NAME
 from argosy.edge.kube.port import ObjectStore
 
-FAIL_OPENS = "envoy_http_ext_proc_failure_mode_allowed_total"
+FAIL_OPENS = "envoy_http_ext_proc_failure_mode_allowed"
 METRICS_TIMEOUT = aiohttp.ClientTimeout(total=2)
 MAX_PAGE_BYTES = 4 << 20
 

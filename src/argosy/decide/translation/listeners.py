@@ -20,8 +20,9 @@ from argosy.decide.translation.local_replies import local_replies
 from argosy.decide.translation.values import extension, from_ads, message, retry_elsewhere, socket_address
 
 MESSAGE_TIMEOUT = "10s"
-"""How long the picker may take for one message before the request goes on without it. Longer than it takes to work
-through 2,000 requests that come at once on a small, busy machine; a picker that hangs is found by its keepalive."""
+"""How long the picker may take for one message before the request goes on without it: longer than it takes to work
+through 2,000 requests that come at once on a small, busy machine. A picker that died is noticed at once; one that hangs
+costs the requests that wait for it this long, until its connection's keepalive has given it up."""
 LONGEST_OVERRIDE = "300s"
 """The most that the picker may ask for before a long step."""
 
@@ -56,6 +57,8 @@ def _connection_manager(name: str) -> dict[str, Any]:
         stream_idle_timeout="3600s",
         stream_flush_timeout="300s",
         common_http_protocol_options={"headers_with_underscores_action": "DROP_HEADER", "idle_timeout": "3600s"},
+        # Proxies of the older kind speak HTTP/1.0 to what is behind them.
+        http_protocol_options={"accept_http_10": True},
         http2_protocol_options={
             "max_concurrent_streams": 1024,
             "initial_stream_window_size": 1024 * 1024,

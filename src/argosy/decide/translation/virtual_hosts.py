@@ -12,6 +12,7 @@ Rules of this file:
 import json
 from collections.abc import Iterable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 from argosy.api.names import MAX_BODY_BYTES, MODEL_HEADER, MODEL_METADATA_KEY, MODEL_METADATA_NAMESPACE, POOL_HEADER
 from argosy.api.objects import Key
@@ -23,6 +24,11 @@ from argosy.decide.translation.plan import PortPlan
 from argosy.decide.translation.values import message, retry_elsewhere
 
 RETRIES = 3
+RETRY_ON = "connect-failure,refused-stream,reset,retriable-status-codes"
+"""What sends a request to the next endpoint, as long as its answer has not begun; the status is 503, by which a worker
+says that it has done nothing for the request: it loads, drains or is full."""
+_PATH_CHARACTERS = "/:@!$&'()*+,;=~"
+"""What stands in a path unescaped (RFC 3986, pchar), and the slash of names such as `Qwen/Qwen3-32B`."""
 
 
 def route_configuration(port: PortPlan, name: str) -> dict[str, Any]:
@@ -44,9 +50,9 @@ def _virtual_host(hostname: str, entries: Iterable[RouteEntry]) -> dict[str, Any
         "name": hostname or "*",
         "domains": [hostname or "*"],
         "request_body_buffer_limit": MAX_BODY_BYTES,
-        "retry_policy": retry_elsewhere("connect-failure,refused-stream,reset", RETRIES),
+        "retry_policy": {**retry_elsewhere(RETRY_ON, RETRIES), "retriable_status_codes": [503]},
         "routes": [
-            _models(entries),
+            *_models(entries),
             *_picked(entries),
             *(_unpicked(entry) for entry in entries),
             {"match": {"prefix": "/"}, "route": _to_cluster(NOWHERE, None)},
@@ -54,17 +60,20 @@ def _virtual_host(hostname: str, entries: Iterable[RouteEntry]) -> dict[str, Any
     }
 
 
-def _models(entries: Iterable[RouteEntry]) -> dict[str, Any]:
-    """List the models in OpenAI's form, whether a picker answers or not."""
+def _models(entries: Iterable[RouteEntry]) -> Iterator[dict[str, Any]]:
+    """List the models, and describe each, in OpenAI's form, whether a picker answers or not."""
     names = sorted({entry.match.model for entry in entries if entry.match.model is not None and entry.pools})
-    listing = {
-        "object": "list",
-        "data": [{"id": name, "object": "model", "created": 0, "owned_by": "argosy"} for name in names],
-    }
+    models = [{"id": name, "object": "model", "created": 0, "owned_by": "argosy"} for name in names]
+    yield _document("/v1/models", {"object": "list", "data": models})
+    for model in models:
+        yield _document(f"/v1/models/{quote(str(model['id']), safe=_PATH_CHARACTERS)}", model)
+
+
+def _document(path: str, content: dict[str, Any]) -> dict[str, Any]:
     off = message("extensions.filters.http.ext_proc.v3.ExtProcPerRoute", disabled=True)
     return {
-        "match": {"path": "/v1/models", "headers": [_equals(":method", "GET")]},
-        **_direct_response(200, json.dumps(listing)),
+        "match": {"path": path, "headers": [_equals(":method", "GET")]},
+        **_direct_response(200, json.dumps(content)),
         "typed_per_filter_config": {"envoy.filters.http.ext_proc": off},
     }
 
