@@ -37,17 +37,17 @@ def pss_mb(pid: int) -> float:
 
 
 async def first_token_ms(session: aiohttp.ClientSession, url: str, model: str, prompt: str) -> float:
-    """Give the time from sending a streamed chat to its first piece of content."""
+    """Give the time from sending a streamed chat to its first event, which leaves with the first token."""
     body = {"model": model, "messages": [{"role": "user", "content": prompt}], "stream": True, "max_tokens": 2}
     begun = time.perf_counter()
     async with session.post(f"{url}/chat/completions", json=body) as response:
         response.raise_for_status()
         first = None
         async for line in response.content:
-            if first is None and b'"content"' in line:
+            if first is None and line.startswith(b"data: {"):
                 first = (time.perf_counter() - begun) * 1000
     if first is None:
-        raise RuntimeError(f"{url} answered without content")
+        raise RuntimeError(f"{url} answered without an event")
     return first
 
 

@@ -1,6 +1,5 @@
 """A whole instance, as a user starts it: `argosy up -d`, `argosy status --json`, `argosy down`."""
 
-import asyncio
 import contextlib
 import json
 import os
@@ -8,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,18 @@ def run(*args: str | Path, check: bool = True, timeout: float = UP_TIMEOUT_S) ->
     if check and done.returncode:
         raise AssertionError(f"argosy {' '.join(map(str, args))}: exit {done.returncode}\n{done.stdout}{done.stderr}")
     return done
+
+
+def chat_head(length: int) -> bytes:
+    """Give the head of a chat request with a body of so many bytes, for clients that write to a socket themselves."""
+    lines = (
+        "POST /v1/chat/completions HTTP/1.1",
+        "host: localhost",
+        "connection: close",
+        "content-type: application/json",
+        f"content-length: {length}",
+    )
+    return "".join(f"{line}\r\n" for line in (*lines, "")).encode()
 
 
 class Laptop:
@@ -110,11 +121,3 @@ def wait_for(holds: Callable[[], bool], otherwise: str, *, timeout: float = 15) 
     while not holds():
         assert time.monotonic() < deadline, otherwise
         time.sleep(0.02)
-
-
-async def eventually(holds: Callable[[], Awaitable[bool]], otherwise: str, *, timeout: float = 15) -> None:
-    """Wait until `await holds()`; fail with `otherwise` after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
-    while not await holds():
-        assert time.monotonic() < deadline, otherwise
-        await asyncio.sleep(0.02)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+
 from harness.laptop import ROOT, Laptop
 
 CHAT = {
@@ -46,9 +47,9 @@ class Load:
                 else:
                     self.refused.append(repr(error))
 
-    async def more(self, answers: int, *, timeout: float = 60) -> None:
+    async def more(self, answers: int, *, within_s: float = 60) -> None:
         """Wait for so many more whole answers."""
-        wanted, deadline = self.completed + answers, time.monotonic() + timeout
+        wanted, deadline = self.completed + answers, time.monotonic() + within_s
         while self.completed < wanted:
             assert time.monotonic() < deadline, f"{self.completed} of {wanted}; {self.refused[:3]}"
             await asyncio.sleep(0.02)
@@ -143,7 +144,7 @@ async def test_a_replica_made_ten_times_slower_gets_at_most_a_fifth_of_the_picks
     try:
         async with load(own_instance, clients=4) as clients:
             before = [replica["picks"] for replica in own_instance.service()["replicas"]]
-            await clients.more(60, timeout=100)
+            await clients.more(60, within_s=100)
             after = [replica["picks"] for replica in own_instance.service()["replicas"]]
     finally:
         brake.cancel()

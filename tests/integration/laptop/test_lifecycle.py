@@ -14,11 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness.laptop import ARGOSY, ROOT, Laptop, free_port, laptop, processes_of, run, wait_for
+
+from harness.laptop import ARGOSY, ROOT, Laptop, chat_head, free_port, laptop, processes_of, run, wait_for
 
 SMOLLM2 = ROOT / "examples" / "smollm2.yaml"
 TWO_MODELS = ROOT / "examples" / "two-models.yaml"
 CLUSTER = ROOT / "examples" / "cluster.yaml"
+HEAD = "apiVersion: argosy.dev/v1alpha1\nkind: LLMService\nmetadata: {name: a}\n"
 
 
 def models(instance: Laptop) -> list[str]:
@@ -76,12 +78,8 @@ def test_a_port_in_use_is_refused_before_anything_starts(tmp_path: Path) -> None
     ("text", "says"),
     [
         ("", "empty"),
-        ("apiVersion: argosy.dev/v1alpha1\nkind: LLMService\nmetadata: {name: a}\nspec: {modle: {}}\n", "model"),
-        (
-            "apiVersion: argosy.dev/v1alpha1\nkind: LLMService\nmetadata: {name: a}\n"
-            "spec: {model: {source: 'file:///nowhere/x.gguf'}}\n",
-            "/nowhere/x.gguf",
-        ),
+        (f"{HEAD}spec: {{modle: {{}}}}\n", "model"),
+        (f"{HEAD}spec: {{model: {{source: 'file:///nowhere/x.gguf'}}}}\n", "/nowhere/x.gguf"),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_name_and_nothing_starts(tmp_path: Path, text: str, says: str) -> None:
@@ -98,10 +96,7 @@ def test_weights_that_are_no_gguf_are_refused(tmp_path: Path) -> None:
     weights = tmp_path / "weights.gguf"
     weights.write_bytes(b"not a model" * 1000)
     file = tmp_path / "service.yaml"
-    file.write_text(
-        "apiVersion: argosy.dev/v1alpha1\nkind: LLMService\nmetadata: {name: a}\n"
-        f"spec: {{model: {{source: 'file://{weights}'}}}}\n"
-    )
+    file.write_text(f"{HEAD}spec: {{model: {{source: 'file://{weights}'}}}}\n")
     done = run("up", "-d", "--port", free_port(), "--state-dir", tmp_path / "s", file, check=False)
     assert done.returncode == 2
     assert "GGUF" in done.stderr
@@ -156,8 +151,7 @@ def test_a_running_answer_finishes_when_the_instance_is_ended(tmp_path: Path) ->
         ).encode()
         with socket.create_connection(("127.0.0.1", instance.port)) as client:
             client.settimeout(30)
-            head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {len(request)}\r\n\r\n"
-            client.sendall(head.encode() + request)
+            client.sendall(chat_head(len(request)) + request)
             answer = client.recv(65536)
             instance.down()
             while piece := client.recv(65536):
@@ -212,7 +206,7 @@ def test_no_process_outlives_a_supervisor_killed_at_any_moment(tmp_path: Path) -
 def test_a_full_disk_is_said_before_anything_starts(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], check=True)  # noqa: S607
     try:
         (disk / "filler").write_bytes(b"x" * 60_000)
         done = run("up", "-d", "--port", free_port(), "--state-dir", disk / "s", SMOLLM2, check=False)
@@ -220,7 +214,7 @@ def test_a_full_disk_is_said_before_anything_starts(tmp_path: Path) -> None:
         assert "full" in done.stderr
         assert not processes_of(disk / "s")
     finally:
-        subprocess.run(["umount", disk], check=True)
+        subprocess.run(["umount", disk], check=True)  # noqa: S607
 
 
 async def test_status_of_nothing_says_how_to_start(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import socket
 import aiohttp
 import openai
 import pytest
-from harness.laptop import Laptop, run
+
+from harness.laptop import Laptop, chat_head, run
 
 MODEL = "smollm2"
 QUESTION = [{"role": "user", "content": "Name a colour."}]
@@ -105,10 +106,9 @@ async def test_a_bad_body_is_refused_in_openais_format(instance: Laptop, data: b
 
 def test_a_body_of_50_mb_is_refused(instance: Laptop) -> None:
     """The answer comes before the body has ended; a client that reads while it writes sees it."""
-    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 50000000\r\n\r\n"
     piece = b" " * 65536
     with socket.create_connection(("127.0.0.1", instance.port), timeout=10) as client:
-        client.sendall(head)
+        client.sendall(chat_head(50_000_000))
         answer = b""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             for _ in range(50_000_000 // len(piece)):
@@ -149,12 +149,11 @@ async def test_steering_headers_of_a_client_change_nothing(instance: Laptop) -> 
 
 async def test_a_client_that_stops_reading_and_goes_frees_its_place(instance: Laptop) -> None:
     request = json.dumps(body(stream=True, max_tokens=2000)).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(request)}\r\n\r\n"
     clients = []
     for _ in range(4):
         client = socket.create_connection(("127.0.0.1", instance.port))
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        client.sendall(head.encode() + request)
+        client.sendall(chat_head(len(request)) + request)
         clients.append(client)
     assert all(client.recv(12) == b"HTTP/1.1 200" for client in clients)
     for client in clients:
