@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 BENCHES := $(patsubst bench/%.py,%,$(wildcard bench/[a-z]*.py))
 
-.PHONY: help up test check format bench clean runtime dev
+.PHONY: help up test check format bench clean runtime dev peers
 
 help:
 	@echo "make up      serve SmolLM2-135M from two replicas on http://127.0.0.1:8080/v1 (Ctrl-C ends it)"
@@ -17,6 +17,9 @@ runtime:
 
 dev:
 	@$(PYTHON) scripts/bootstrap.py dev
+
+peers:
+	@$(PYTHON) scripts/bootstrap.py bench
 
 up: runtime
 	@exec $(BIN)/argosy up examples/smollm2.yaml
@@ -39,7 +42,7 @@ test: dev
 
 bench: $(BENCHES:%=bench-%)
 
-bench-%: dev
+bench-%: peers
 	@$(BIN)/python bench/$*.py $(ARGS)
 
 clean:

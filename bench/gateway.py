@@ -1,11 +1,13 @@
 """What the gateway costs: added time to first token, time from installed to ready, memory of all but the engines.
 
 Serves `examples/smollm2.yaml` on a free port, then sends short streamed chats at 10 requests/s, by turns through the
-gateway and straight to a replica, so that both see the same machine. Run it with `make bench-gateway`.
+gateway, straight to a replica, and through sglang-router over the same replicas, so that all see the same machine.
+Run it with `make bench-gateway`.
 """
 
 import argparse
 import asyncio
+import contextlib
 import json
 import socket
 import statistics
@@ -13,12 +15,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
 ROOT = Path(__file__).resolve().parent.parent
 ARGOSY = [sys.executable, "-m", "argosy"]
+PEER_PYTHON = ROOT / ".venv" / "peers" / "bin" / "python"
+PROMPT = "Say yes."
+"""The same every time: its prefix is cached, so that the engine's own share is small and steady."""
 
 
 def free_port() -> int:
@@ -36,9 +43,41 @@ def pss_mb(pid: int) -> float:
     raise RuntimeError(f"no Pss of {pid}")
 
 
-async def first_token_ms(session: aiohttp.ClientSession, url: str, model: str, prompt: str) -> float:
+@contextlib.contextmanager
+def gateway(port: int) -> Iterator[tuple[dict[str, Any], float]]:
+    """Serve the example; give its status, and the seconds from the command to ready."""
+    with tempfile.TemporaryDirectory(prefix="argosy-bench-") as folder:
+        options = ["--state-dir", folder]
+        begun = time.perf_counter()
+        example = ROOT / "examples" / "smollm2.yaml"
+        subprocess.run([*ARGOSY, "up", "-d", "--port", str(port), *options, example], check=True)
+        up_s = time.perf_counter() - begun
+        try:
+            shown = subprocess.run([*ARGOSY, "status", "--json", *options], check=True, capture_output=True)
+            yield json.loads(shown.stdout), up_s
+        finally:
+            subprocess.run([*ARGOSY, "down", *options], check=False, stdout=subprocess.DEVNULL)
+
+
+@contextlib.contextmanager
+def peer(port: int, workers: list[str]) -> Iterator[int | None]:
+    """Run sglang-router over the workers; give its process id, or None where it is not installed."""
+    if not PEER_PYTHON.exists():
+        print("sglang-router is not installed (make peers), so there is nothing to compare with")
+        yield None
+        return
+    command = [str(PEER_PYTHON), "-m", "sglang_router.launch_router", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--policy", "round_robin", "--prometheus-port", str(free_port()), "--worker-urls", *workers]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield process.pid
+        finally:
+            process.terminate()
+
+
+async def first_token_ms(session: aiohttp.ClientSession, url: str, model: str) -> float:
     """Give the time from sending a streamed chat to its first event, which leaves with the first token."""
-    body = {"model": model, "messages": [{"role": "user", "content": prompt}], "stream": True, "max_tokens": 2}
+    body = {"model": model, "messages": [{"role": "user", "content": PROMPT}], "stream": True, "max_tokens": 2}
     begun = time.perf_counter()
     async with session.post(f"{url}/chat/completions", json=body) as response:
         response.raise_for_status()
@@ -51,70 +90,82 @@ async def first_token_ms(session: aiohttp.ClientSession, url: str, model: str, p
     return first
 
 
-async def measure(
-    gateway: str, engines: list[str], model: str, *, requests: int, rate: float
-) -> dict[str, list[float]]:
-    """Give times to first token in ms, through the gateway and direct, taken by turns at `rate` requests/s."""
-    times: dict[str, list[float]] = {"gateway": [], "direct": []}
-    timeout = aiohttp.ClientTimeout(total=60)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
+async def measure(ways: dict[str, list[str]], model: str, *, requests: int, rate: float) -> dict[str, list[float]]:
+    """Give times to first token in ms by way, taken by turns at `rate` requests/s; `ways` are base URLs."""
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session:
 
         async def one(way: str, url: str) -> None:
-            # The same prompt every time: its prefix is cached, so that the engine's own share is small and steady.
-            times[way].append(await first_token_ms(session, url, model, "Say yes."))
+            times[way].append(await first_token_ms(session, url, model))
 
-        for url in [gateway, *engines]:
-            await first_token_ms(session, url, model, "Say yes.")
+        for urls in ways.values():
+            for url in urls:
+                await until_it_answers(session, url, model)
         begun = time.perf_counter()
         running = []
-        for index in range(2 * requests):
-            way, url = ("gateway", gateway) if index % 2 == 0 else ("direct", engines[index // 2 % len(engines)])
-            running.append(asyncio.create_task(one(way, url)))
+        for index in range(len(ways) * requests):
+            turn, place = divmod(index, len(ways))
+            way, urls = list(ways.items())[place]
+            running.append(asyncio.create_task(one(way, urls[turn % len(urls)])))
             await asyncio.sleep(max(0.0, begun + (index + 1) / rate - time.perf_counter()))
         await asyncio.gather(*running)
     return times
+
+
+async def until_it_answers(session: aiohttp.ClientSession, url: str, model: str) -> None:
+    """Wait, 30 s at most, for a first answer."""
+    for _ in range(300):
+        with contextlib.suppress(aiohttp.ClientError):
+            await first_token_ms(session, url, model)
+            return
+        await asyncio.sleep(0.1)
+    raise RuntimeError(f"{url} does not answer")
 
 
 def main() -> None:
     """Serve, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=200, help="per way (default 200)")
-    parser.add_argument("--rate", type=float, default=10.0, help="requests/s of both ways together (default 10)")
+    parser.add_argument("--rate", type=float, default=10.0, help="requests/s of all ways together (default 10)")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="argosy-bench-") as folder:
-        options = ["--state-dir", folder]
-        port = free_port()
-        begun = time.perf_counter()
-        subprocess.run(
-            [*ARGOSY, "up", "-d", "--port", str(port), *options, ROOT / "examples" / "smollm2.yaml"], check=True
-        )
-        up_s = time.perf_counter() - begun
-        try:
-            status = json.loads(
-                subprocess.run([*ARGOSY, "status", "--json", *options], check=True, capture_output=True).stdout
-            )
-            service = status["services"][0]
-            engines = [f"http://{replica['address']}/v1" for replica in service["replicas"]]
-            times = asyncio.run(
-                measure(
-                    f"http://127.0.0.1:{port}/v1", engines, service["model"], requests=args.requests, rate=args.rate
-                )
-            )
-            memory = {f"{part['name']}": pss_mb(part["pid"]) for part in status["components"]}
-        finally:
-            subprocess.run([*ARGOSY, "down", *options], check=False, stdout=subprocess.DEVNULL)
+    port, peer_port = free_port(), free_port()
+    with gateway(port) as (status, up_s):
+        service = status["services"][0]
+        engines = [f"http://{replica['address']}" for replica in service["replicas"]]
+        with peer(peer_port, engines) as peer_pid:
+            ways = {"gateway": [f"http://127.0.0.1:{port}/v1"], "direct": [f"{engine}/v1" for engine in engines]}
+            if peer_pid is not None:
+                ways["sglang-router"] = [f"http://127.0.0.1:{peer_port}/v1"]
+            times = asyncio.run(measure(ways, service["model"], requests=args.requests, rate=args.rate))
+            memory = {part["name"]: pss_mb(part["pid"]) for part in status["components"]}
+            peer_memory = None if peer_pid is None else pss_mb(peer_pid)
+    show(times, memory, peer_memory)
     median = {way: statistics.median(values) for way, values in times.items()}
-    print(f"{'way':<10}{'p50 ms':>10}{'p90 ms':>10}{'requests':>10}")
-    for way, values in times.items():
-        print(f"{way:<10}{median[way]:>10.2f}{statistics.quantiles(values, n=10)[-1]:>10.2f}{len(values):>10}")
-    print("\n".join(f"{name:<12}{megabytes:>8.1f} MB" for name, megabytes in sorted(memory.items())))
+    added = median["gateway"] - median["direct"]
     figures = {
-        "added_ttft_ms_p50": round(median["gateway"] - median["direct"], 3),
+        "added_ttft_ms_p50": round(added, 3),
         "direct_ttft_ms_p50": round(median["direct"], 3),
         "up_s": round(up_s, 2),
         "memory_mb": round(sum(memory.values()), 1),
     }
+    if peer_memory is not None:
+        peer_added = median["sglang-router"] - median["direct"]
+        figures |= {
+            "sglang_router_added_ttft_ms_p50": round(peer_added, 3),
+            "sglang_router_memory_mb": round(peer_memory, 1),
+            "ratio_added_ttft": round(added / peer_added, 2),
+        }
     print(json.dumps(figures))
+
+
+def show(times: dict[str, list[float]], memory: dict[str, float], peer_memory: float | None) -> None:
+    """Print tables for people."""
+    print(f"{'way':<16}{'p50 ms':>10}{'p90 ms':>10}{'requests':>10}")
+    for way, values in times.items():
+        deciles = statistics.quantiles(values, n=10)
+        print(f"{way:<16}{statistics.median(values):>10.2f}{deciles[-1]:>10.2f}{len(values):>10}")
+    parts = sorted(memory.items()) + ([] if peer_memory is None else [("sglang-router", peer_memory)])
+    print("\n".join(f"{name:<16}{megabytes:>8.1f} MB" for name, megabytes in parts))
 
 
 if __name__ == "__main__":

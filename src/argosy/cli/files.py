@@ -11,11 +11,12 @@ from pathlib import Path
 import msgspec
 
 from argosy.api.files import MAX_FILE_BYTES, Problem, Reading, read_services
-from argosy.api.llmservice import LLMService, StandIn
-from argosy.api.objects import Key
+from argosy.api.llmservice import LLMService, LLMServiceSpec, Model, Role, StandIn, Workers
+from argosy.api.objects import Key, ObjectMeta
 from argosy.base.errors import UserError
 from argosy.decide.planning.capabilities import Capabilities, Weights
 from argosy.decide.planning.stand_ins import served
+from argosy.engines.llama_cpp import EMBEDDED_WEIGHTS
 
 MAX_CELL = 28
 """Characters of a cell before it takes another line."""
@@ -44,6 +45,15 @@ def load_services(paths: Sequence[Path | str], *, strict: bool = False, quiet: b
     if table and not quiet:
         print(f"What this machine cannot do gets a stand-in (--strict refuses):\n{table}", file=sys.stderr)
     return Loaded(services=reading.services, capabilities=capabilities, stand_ins=stand_ins)
+
+
+def default_services() -> Loaded:
+    """Give what is served when nobody says what: the embedded model, from two replicas."""
+    service = LLMService(
+        metadata=ObjectMeta(name="smollm2", namespace="default"),
+        spec=LLMServiceSpec(model=Model(source=EMBEDDED_WEIGHTS), workers=Workers(serve=Role(replicas=2))),
+    )
+    return Loaded(services=(service,), capabilities=laptop(), stand_ins={service.key: ()})
 
 
 def load_files(paths: Sequence[Path | str]) -> Reading:

@@ -34,7 +34,7 @@ def register(subparsers: Any, summary: str) -> None:
         "A second `argosy up FILE…` makes the running instance match the files.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="LLMService files")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="LLMService files (default: SmolLM2-135M)")
     parser.add_argument("-d", "--detach", action="store_true", help="leave it running in the background")
     parser.add_argument("--port", type=int, help=f"port of the gateway on {HOST} (default {GATEWAY_PORT})")
     parser.add_argument("--strict", action="store_true", help="refuse what would need a stand-in")
@@ -48,14 +48,17 @@ def register(subparsers: Any, summary: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Start an instance, in the foreground or detached, or change the running one."""
-    from argosy.cli.files import load_services  # noqa: PLC0415 (other verbs do without)
+    from argosy.cli.files import default_services, load_services  # noqa: PLC0415 (other verbs do without)
 
-    loaded = load_services(args.files, strict=args.strict, quiet=args.supervise)
     state = state_directory(args)
-    if state.supervisor_pid() is not None and not args.supervise:
+    running = state.supervisor_pid() is not None and not args.supervise
+    if args.files or running:
+        loaded = load_services(args.files, strict=args.strict, quiet=args.supervise)
+    else:
+        loaded = default_services()
+        print(f"no FILE is given: {loaded.services[0].metadata.name} is served, from the embedded weights")
+    if running:
         return asyncio.run(_change(state, args, loaded.services))
-    if not args.files:
-        raise UserError("nothing is running, so a FILE is needed: argosy up examples/smollm2.yaml")
     port = GATEWAY_PORT if args.port is None else args.port
     state.prepare()
     _check_port(port)

@@ -323,3 +323,24 @@ async def test_streams_longer_than_many_pings_stay_open(
         assert await plane.stat("cluster.argosy/pickers.upstream_cx_destroy_remote") == 0
         answers.go_on.set()
         assert (await long)[0] == 200
+
+
+async def test_an_answer_from_where_the_pick_did_not_point_is_counted(
+    plane: DataPlane, backends: list[Backend], picker: PickerProcess
+) -> None:
+    """Envoy has not heard of the endpoint that the picker names, so it chooses one that it knows."""
+    await plane.stop_gateway()
+    stranger = await plane.add_backend("m")
+    for backend in backends:
+        await plane.remove_pod(backend.name)
+
+    async def asked_for_stranger() -> bool:
+        async with plane.client() as client:
+            status, by, _ = await ask(client)
+        assert status == 200
+        assert by != str(stranger.endpoint)
+        return await picker.metric("argosy_picks_total", endpoint=str(stranger.endpoint)) == 1
+
+    await eventually(asked_for_stranger)
+    assert await picker.metric("argosy_served_not_picked_total", pool=POOL) == 1
+    await eventually(lambda: reservations_are(picker, 0))

@@ -13,7 +13,7 @@ from argosy.api.llmservice import StandIn
 from argosy.apps.local.weights import look_at
 from argosy.base.errors import UserError
 from argosy.cli import main
-from argosy.cli.files import MAX_CELL, load_services, stand_in_table
+from argosy.cli.files import MAX_CELL, default_services, load_services, stand_in_table
 from argosy.decide.planning.capabilities import EMBEDDED
 from harness.schemas import check_object
 
@@ -123,6 +123,10 @@ def test_serving_knows_the_weights_and_the_machine(capsys: pytest.CaptureFixture
     assert capsys.readouterr().err == ""
     with pytest.raises(UserError, match="not everything can be honoured"):
         load_services([EXAMPLES / "cluster.yaml"], strict=True)
+
+
+def test_without_a_file_the_first_example_is_served() -> None:
+    assert default_services() == load_services([EXAMPLES / "smollm2.yaml"])
 
 
 def test_the_embedded_weights_are_what_planning_takes_them_for() -> None:
