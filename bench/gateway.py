@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import socket
 import statistics
 import subprocess
@@ -43,6 +44,12 @@ def pss_mb(pid: int) -> float:
     raise RuntimeError(f"no Pss of {pid}")
 
 
+def cpu_s(pid: int) -> float:
+    """Give the seconds of CPU that a process has used, in ticks of 10 ms."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextlib.contextmanager
 def gateway(port: int) -> Iterator[tuple[dict[str, Any], float]]:
     """Serve the example; give its status, and the seconds from the command to ready."""
@@ -73,6 +80,23 @@ def peer(port: int, workers: list[str]) -> Iterator[int | None]:
             yield process.pid
         finally:
             process.terminate()
+
+
+def wake_up_us() -> float:
+    """Give the median time, in µs, to wake a sleeping process and be woken by it: what each hop costs here."""
+    ours, theirs = socket.socketpair()
+    echo = "import socket, sys\ns = socket.socket(fileno=int(sys.argv[1]))\nwhile d := s.recv(1): s.send(d)"
+    with subprocess.Popen([sys.executable, "-c", echo, str(theirs.fileno())], pass_fds=[theirs.fileno()]):
+        theirs.close()
+        with ours:
+            times = []
+            for _ in range(200):
+                time.sleep(0.01)
+                begun = time.perf_counter()
+                ours.send(b"x")
+                ours.recv(1)
+                times.append((time.perf_counter() - begun) * 1e6)
+    return statistics.median(times)
 
 
 async def first_token_ms(session: aiohttp.ClientSession, url: str, model: str) -> float:
@@ -136,8 +160,11 @@ def main() -> None:
             ways = {"gateway": [f"http://127.0.0.1:{port}/v1"], "direct": [f"{engine}/v1" for engine in engines]}
             if peer_pid is not None:
                 ways["sglang-router"] = [f"http://127.0.0.1:{peer_port}/v1"]
+            pids = {part["name"]: part["pid"] for part in status["components"]}
+            before = {name: cpu_s(pid) for name, pid in pids.items()}
             times = asyncio.run(measure(ways, service["model"], requests=args.requests, rate=args.rate))
-            memory = {part["name"]: pss_mb(part["pid"]) for part in status["components"]}
+            used = {name: cpu_s(pid) - before[name] for name, pid in pids.items()}
+            memory = {name: pss_mb(pid) for name, pid in pids.items()}
             peer_memory = None if peer_pid is None else pss_mb(peer_pid)
     show(times, memory, peer_memory)
     median = {way: statistics.median(values) for way, values in times.items()}
@@ -147,6 +174,9 @@ def main() -> None:
         "direct_ttft_ms_p50": round(median["direct"], 3),
         "up_s": round(up_s, 2),
         "memory_mb": round(sum(memory.values()), 1),
+        "wake_up_us_p50": round(wake_up_us(), 1),
+        "picker_cpu_us": round(used["picker"] / args.requests * 1e6),
+        "envoy_cpu_us": round(used["envoy"] / args.requests * 1e6),
     }
     if peer_memory is not None:
         peer_added = median["sglang-router"] - median["direct"]

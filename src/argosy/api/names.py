@@ -17,7 +17,6 @@ SERVED: Final = "x-gateway-destination-endpoint-served"
 SUBSET: Final = "x-gateway-destination-endpoint-subset"
 SUBSET_NAMESPACE: Final = "envoy.lb.subset_hint"
 DROPPED_REASON: Final = "x-llm-d-request-dropped-reason"
-REQUEST_ID: Final = "x-request-id"
 
 STEERING_HEADERS: Final = (
     MODEL_HEADER,

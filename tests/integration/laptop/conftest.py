@@ -1,7 +1,6 @@
 """One instance of two replicas for the tests that leave it as they found it."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,8 +13,20 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
         yield running
 
 
-@pytest.fixture
-def own_instance(tmp_path: Path) -> Iterator[Laptop]:
-    """An instance that a test may damage."""
-    with laptop(tmp_path / "s", ROOT / "examples" / "smollm2.yaml") as running:
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
+    """An instance whose parts are killed; every test begins when all of it serves."""
+    with laptop(tmp_path_factory.mktemp("d"), ROOT / "examples" / "smollm2.yaml") as running:
         yield running
+
+
+@pytest.fixture
+def own_instance(damaged: Laptop) -> Laptop:
+    damaged.wait_until(
+        lambda status: (
+            all(part["ready"] for part in status["components"])
+            and all(replica["ready"] for replica in status["services"][0]["replicas"])
+            and status["gateway"]["reservations"] == 0
+        )
+    )
+    return damaged

@@ -11,7 +11,7 @@ A, B, C = (Endpoint(f"127.0.0.{n}", 8000) for n in (1, 2, 3))
 
 
 def candidate(endpoint: Endpoint, *, ready: bool = True) -> PoolEndpoint:
-    return PoolEndpoint(endpoint=endpoint, pod=Key("default", "p"), pod_uid="u", ready=ready, labels={})
+    return PoolEndpoint(endpoint=endpoint, pod=Key("default", "p"), ready=ready, labels={})
 
 
 def test_unready_endpoints_are_removed_by_name() -> None:

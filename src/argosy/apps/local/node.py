@@ -107,11 +107,6 @@ class Node:
             if self._stopping:
                 await asyncio.wait(self._stopping.values())
 
-    def running_workers(self) -> int:
-        """Count pods of services whose processes have not ended."""
-        pods = [*self._pods.values()]
-        return sum(SERVICE_LABEL in process.pod.metadata.labels for process in pods) + len(self._stopping)
-
     def _start(self, pod: Pod, address: str, variables: Mapping[str, str], share: int) -> None:
         setting = PodSetting(
             address=address,

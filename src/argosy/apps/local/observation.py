@@ -171,7 +171,8 @@ def _gateway(gateway: Gateway | None, picker: Samples, envoy: Samples) -> Gatewa
         message=programmed.message if programmed else "the gateway controller has not looked at it yet",
         picks=_total(picker, "argosy_picks_total"),
         reservations=_total(picker, "argosy_reservations"),
-        fail_opens=_total(envoy, FAIL_OPENS),
+        # The parser gives counters the names that OpenMetrics has for them.
+        fail_opens=_total(envoy, f"{FAIL_OPENS}_total"),
         served_not_picked=_total(picker, "argosy_served_not_picked_total"),
         fallback_served=_total(picker, "argosy_fallback_served_total"),
     )

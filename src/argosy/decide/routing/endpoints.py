@@ -15,7 +15,6 @@ class PoolEndpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     endpoint: Endpoint
     pod: Key
-    pod_uid: str
     ready: bool
     labels: dict[str, str]
 
@@ -31,7 +30,6 @@ def pool_endpoints(pool: InferencePool, pods: Iterable[Pod]) -> tuple[PoolEndpoi
         PoolEndpoint(
             endpoint=Endpoint(pod.status.pod_ip, port.number),
             pod=pod.key,
-            pod_uid=pod.metadata.uid or "",
             ready=pod.ready,
             labels=pod.metadata.labels,
         )

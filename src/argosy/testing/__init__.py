@@ -1,1 +1,0 @@
-"""Builders and in-memory ports for tests, shipped for plugin authors."""
