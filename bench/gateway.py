@@ -1,6 +1,6 @@
 """What the gateway costs: added time to first token, time from installed to ready, memory of all but the engines.
 
-Serves `examples/smollm2.yaml` on a free port, then sends short streamed chats at 10 requests/s, by turns through the
+Serves `examples/smollm2.yaml` on a free port, then sends short streamed chats at 10 requests/s, in rounds through the
 gateway, straight to a replica, and through sglang-router over the same replicas, so that all see the same machine.
 Run it with `make bench-gateway`.
 """
@@ -27,6 +27,9 @@ ARGOSY = [sys.executable, "-m", "argosy"]
 PEER_PYTHON = ROOT / ".venv" / "peers" / "bin" / "python"
 PROMPT = "Say yes."
 """The same every time: its prefix is cached, so that the engine's own share is small and steady."""
+
+ROUND = 20
+"""Requests that one way gets before the next has its turn."""
 
 
 def free_port() -> int:
@@ -115,7 +118,7 @@ async def first_token_ms(session: aiohttp.ClientSession, url: str, model: str) -
 
 
 async def measure(ways: dict[str, list[str]], model: str, *, requests: int, rate: float) -> dict[str, list[float]]:
-    """Give times to first token in ms by way, taken by turns at `rate` requests/s; `ways` are base URLs."""
+    """Give times to first token in ms by way, each at `rate` requests/s, in rounds by turns; `ways` are base URLs."""
     times: dict[str, list[float]] = {way: [] for way in ways}
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session:
 
@@ -125,14 +128,14 @@ async def measure(ways: dict[str, list[str]], model: str, *, requests: int, rate
         for urls in ways.values():
             for url in urls:
                 await until_it_answers(session, url, model)
-        begun = time.perf_counter()
-        running = []
-        for index in range(len(ways) * requests):
-            turn, place = divmod(index, len(ways))
-            way, urls = list(ways.items())[place]
-            running.append(asyncio.create_task(one(way, urls[turn % len(urls)])))
-            await asyncio.sleep(max(0.0, begun + (index + 1) / rate - time.perf_counter()))
-        await asyncio.gather(*running)
+        for _ in range(0, requests, ROUND):
+            for way, urls in ways.items():
+                begun = time.perf_counter()
+                running = []
+                for index in range(ROUND):
+                    running.append(asyncio.create_task(one(way, urls[index % len(urls)])))
+                    await asyncio.sleep(max(0.0, begun + (index + 1) / rate - time.perf_counter()))
+                await asyncio.gather(*running)
     return times
 
 
@@ -150,7 +153,9 @@ def main() -> None:
     """Serve, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=200, help="per way (default 200)")
-    parser.add_argument("--rate", type=float, default=10.0, help="requests/s of all ways together (default 10)")
+    parser.add_argument(
+        "--rate", type=float, default=10.0, help="requests/s of a way while it has its turn (default 10)"
+    )
     args = parser.parse_args()
     port, peer_port = free_port(), free_port()
     with gateway(port) as (status, up_s):
@@ -161,12 +166,13 @@ def main() -> None:
             if peer_pid is not None:
                 ways["sglang-router"] = [f"http://127.0.0.1:{peer_port}/v1"]
             pids = {part["name"]: part["pid"] for part in status["components"]}
-            before = {name: cpu_s(pid) for name, pid in pids.items()}
+            before, begun = {name: cpu_s(pid) for name, pid in pids.items()}, time.perf_counter()
             times = asyncio.run(measure(ways, service["model"], requests=args.requests, rate=args.rate))
-            used = {name: cpu_s(pid) - before[name] for name, pid in pids.items()}
+            wall_s = time.perf_counter() - begun
+            cpu = {name: (cpu_s(pid) - before[name]) / wall_s * 100 for name, pid in pids.items()}
             memory = {name: pss_mb(pid) for name, pid in pids.items()}
             peer_memory = None if peer_pid is None else pss_mb(peer_pid)
-    show(times, memory, peer_memory)
+    show(times, memory | ({} if peer_memory is None else {"sglang-router": peer_memory}), cpu)
     median = {way: statistics.median(values) for way, values in times.items()}
     added = median["gateway"] - median["direct"]
     figures = {
@@ -175,8 +181,7 @@ def main() -> None:
         "up_s": round(up_s, 2),
         "memory_mb": round(sum(memory.values()), 1),
         "wake_up_us_p50": round(wake_up_us(), 1),
-        "picker_cpu_us": round(used["picker"] / args.requests * 1e6),
-        "envoy_cpu_us": round(used["envoy"] / args.requests * 1e6),
+        "cpu_percent": round(sum(cpu.values()), 1),
     }
     if peer_memory is not None:
         peer_added = median["sglang-router"] - median["direct"]
@@ -188,14 +193,16 @@ def main() -> None:
     print(json.dumps(figures))
 
 
-def show(times: dict[str, list[float]], memory: dict[str, float], peer_memory: float | None) -> None:
+def show(times: dict[str, list[float]], memory: dict[str, float], cpu: dict[str, float]) -> None:
     """Print tables for people."""
     print(f"{'way':<16}{'p50 ms':>10}{'p90 ms':>10}{'requests':>10}")
     for way, values in times.items():
         deciles = statistics.quantiles(values, n=10)
         print(f"{way:<16}{statistics.median(values):>10.2f}{deciles[-1]:>10.2f}{len(values):>10}")
-    parts = sorted(memory.items()) + ([] if peer_memory is None else [("sglang-router", peer_memory)])
-    print("\n".join(f"{name:<16}{megabytes:>8.1f} MB" for name, megabytes in parts))
+    print(f"{'process':<16}{'MB':>10}{'CPU %':>10}")
+    for name, megabytes in sorted(memory.items()):
+        share = f"{cpu[name]:.1f}" if name in cpu else ""
+        print(f"{name:<16}{megabytes:>10.1f}{share:>10}")
 
 
 if __name__ == "__main__":
