@@ -14,7 +14,6 @@
 - `plane.address()` gives an unused loopback address, so that ports are those of a cluster.
 - `plane.stat(name)` reads a counter of Envoy; `plane.stop_envoy()` and `plane.start_envoy()` do what they say;
   so do `stop_gateway` and `start_gateway`.
-- `await eventually(condition)` waits for a condition, with a deadline.
 """
 
 import asyncio
@@ -43,26 +42,13 @@ from argosy.decide.translation.bootstrap import Address, bootstrap, envoy_argume
 from argosy.decide.translation.translate import Settings
 from argosy.edge.kube.memory import InMemoryStore
 from argosy.edge.kube.serve import serve_store
+from harness.waiting import until
 
 SYSTEM = "argosy-system"
 GATEWAY = Key(SYSTEM, "argosy")
 PICKER = Key(SYSTEM, "argosy-picker")
 OWNER = "test"
-DEADLINE_S = 20.0
 _addresses = itertools.count(1)
-
-
-async def eventually(condition: Callable[[], Any], *, within_s: float = DEADLINE_S) -> Any:
-    """Give the result of the condition, a coroutine function or not, once it is truthy; else AssertionError."""
-    deadline = asyncio.get_running_loop().time() + within_s
-    while True:
-        result = condition()
-        if isinstance(result, Awaitable):
-            result = await result
-        if result:
-            return result
-        assert asyncio.get_running_loop().time() < deadline, f"never came true: {condition}"
-        await asyncio.sleep(0.01)
 
 
 class Backend:
@@ -259,8 +245,8 @@ class DataPlane:
         # object makes sure that what is seen is not the state before the change.
         marker = f"marker-{next(self._names)}"
         await self.apply(HTTPRoute, _marker_route(marker))
-        await eventually(lambda: self._has_status(marker))
-        await eventually(self._is_programmed)
+        await until(lambda: self._has_status(marker))
+        await until(self._is_programmed)
 
     async def stat(self, name: str) -> int:
         """Read one of Envoy's counters or gauges, by its name in Envoy."""
@@ -272,7 +258,7 @@ class DataPlane:
     async def start_envoy(self) -> None:
         """Start Envoy and wait until it is ready."""
         await self.envoy.start(self._concurrency)
-        await eventually(self.envoy.is_ready)
+        await until(self.envoy.is_ready)
 
     async def stop_envoy(self, number: int = signal.SIGKILL) -> None:
         """End Envoy."""

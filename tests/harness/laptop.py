@@ -6,10 +6,11 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from harness.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 ARGOSY = (sys.executable, "-m", "argosy")
@@ -74,13 +75,15 @@ class Laptop:
 
     def wait_until(self, holds: Callable[[dict[str, Any]], bool], *, timeout: float = 30) -> dict[str, Any]:
         """Give the first status that `holds` is true of."""
-        deadline = time.monotonic() + timeout
-        while True:
-            status = self.status()
-            if holds(status):
-                return status
-            assert time.monotonic() < deadline, json.dumps(status, indent=1)
-            time.sleep(0.05)
+        seen: dict[str, Any] = {}
+
+        def held() -> bool:
+            seen.clear()
+            seen.update(self.status())
+            return holds(seen)
+
+        wait_for(held, f"never came true of the status: {holds}", within_s=timeout)
+        return seen
 
 
 @contextlib.contextmanager
@@ -113,11 +116,3 @@ def processes_of(folder: Path) -> dict[int, str]:
         except OSError:
             continue  # it ended while we looked
     return found
-
-
-def wait_for(holds: Callable[[], bool], otherwise: str, *, timeout: float = 15) -> None:
-    """Wait until `holds()`; fail with `otherwise` after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
-    while not holds():
-        assert time.monotonic() < deadline, otherwise
-        time.sleep(0.02)

@@ -6,7 +6,7 @@ import itertools
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -187,10 +187,3 @@ def destination(reply: Any) -> str:
     told = reply.dynamic_metadata["envoy.lb"]["x-gateway-destination-endpoint"]
     assert headers["x-gateway-destination-endpoint"] == told
     return str(told)
-
-
-async def until(condition: Callable[[], Any], *, within_s: float = 10.0) -> None:
-    """Wait until the coroutine function gives something true."""
-    async with asyncio.timeout(within_s):
-        while not await condition():  # noqa: ASYNC110 - the condition lives in another process
-            await asyncio.sleep(0.01)

@@ -14,7 +14,8 @@ import pytest
 from argosy.api.gateway import Gateway, GatewayClass, HTTPRoute
 from argosy.api.inference import InferencePool
 from argosy.api.objects import Key
-from harness.dataplane import GATEWAY, DataPlane, data_plane, eventually
+from harness.dataplane import GATEWAY, DataPlane, data_plane
+from harness.waiting import until
 
 CHAT = "/v1/chat/completions"
 
@@ -53,7 +54,7 @@ async def test_a_port_in_use_becomes_a_sentence_of_status_and_heals(plane: DataP
         async def is_refused() -> bool:
             return (await plane.condition("Programmed")).reason == "Invalid"
 
-        await eventually(is_refused)
+        await until(is_refused)
         condition = await plane.condition("Programmed")
         assert condition.status == "False"
         assert "envoy-0" in condition.message
@@ -75,14 +76,14 @@ async def test_endpoints_stay_live_while_a_listener_is_refused(plane: DataPlane)
         async def is_refused() -> bool:
             return (await plane.condition("Programmed")).reason == "Invalid"
 
-        await eventually(is_refused)
+        await until(is_refused)
         second = await plane.add_backend("alpha")
 
         async def is_served_by_second() -> bool:
             async with plane.client() as client, client.post(CHAT, json={"model": "alpha"}) as answer:
                 return answer.headers.get("x-served-by") == str(second.endpoint)
 
-        await eventually(is_served_by_second)
+        await until(is_served_by_second)
 
 
 async def test_a_killed_envoy_is_served_again(plane: DataPlane) -> None:
@@ -91,7 +92,7 @@ async def test_a_killed_envoy_is_served_again(plane: DataPlane) -> None:
     async def is_pending() -> bool:
         return (await plane.condition("Programmed")).reason == "Pending"
 
-    await eventually(is_pending)
+    await until(is_pending)
     await plane.start_envoy()
     await plane.programmed()
     assert await _status(plane) == 200
@@ -124,7 +125,7 @@ async def test_every_envoy_of_a_gateway_is_heard(plane: DataPlane) -> None:
         async def is_refused() -> bool:
             return "Envoy second" in (await plane.condition("Programmed")).message
 
-        await eventually(is_refused)
+        await until(is_refused)
         assert await _status(plane) == 200
     await plane.programmed()
 

@@ -9,8 +9,9 @@ from aiohttp import web
 
 from argosy.api.objects import Key
 from argosy.base.endpoint import Endpoint
-from harness.dataplane import Backend, DataPlane, data_plane, eventually
+from harness.dataplane import Backend, DataPlane, data_plane
 from harness.scripted_picker import ScriptedPicker, scripted_picker
+from harness.waiting import until
 
 CHAT = "/v1/chat/completions"
 POOL = Key("default", "alpha")
@@ -127,7 +128,7 @@ async def test_answers_are_not_retried_once_their_headers_have_left(
         response = web.StreamResponse()
         await response.prepare(request)
         await response.write(b"half")
-        await eventually(lambda: picker.served)
+        await until(lambda: picker.served)
         assert request.transport is not None
         request.transport.abort()
         return response
@@ -155,7 +156,7 @@ async def test_a_picker_that_is_away_is_done_without_and_counted(plane: DataPlan
             await _ask(plane)
             return again.streams > 0
 
-        await eventually(is_picked)
+        await until(is_picked)
 
 
 async def test_a_second_picker_stands_by(plane: DataPlane, backends: list[Backend]) -> None:
@@ -180,9 +181,9 @@ async def test_a_stream_to_the_picker_ends_with_the_answer(
         response = web.StreamResponse()
         await response.prepare(request)
         await response.write(b"first")
-        await eventually(lambda: picker.open == 1 and picker.served)
+        await until(lambda: picker.open == 1 and picker.served)
         return response
 
     backends[0].behave = hold
     assert (await _ask(plane))[0] == 200
-    await eventually(lambda: picker.open == 0, within_s=1)
+    await until(lambda: picker.open == 0, within_s=1)

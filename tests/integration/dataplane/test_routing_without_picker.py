@@ -10,7 +10,8 @@ import pytest
 from aiohttp import web
 
 from argosy.api.names import MAX_BODY_BYTES
-from harness.dataplane import Backend, DataPlane, data_plane, eventually
+from harness.dataplane import Backend, DataPlane, data_plane
+from harness.waiting import until
 
 CHAT = "/v1/chat/completions"
 JSON = {"content-type": "application/json"}
@@ -169,7 +170,7 @@ async def test_endpoints_come_and_go_while_running(plane: DataPlane, alpha: Back
         async def is_served_by(backend: Backend) -> bool:
             return await served_by() == str(backend.endpoint)
 
-        await eventually(lambda: is_served_by(second))
+        await until(lambda: is_served_by(second))
         await plane.remove_pod(alpha.name)
         await plane.programmed()
         assert {await served_by() for _ in range(10)} == {str(second.endpoint)}
@@ -258,7 +259,7 @@ async def test_an_answer_is_streamed_as_it_comes(plane: DataPlane, alpha: Backen
         for number in range(3):
             written.append(number)
             await response.write(f"data: {number}\n\n".encode())
-            await eventually(lambda number=number: len(received) > number)
+            await until(lambda number=number: len(received) > number)
         await response.write_eof()
         return response
 

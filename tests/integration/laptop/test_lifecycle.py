@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.laptop import ARGOSY, ROOT, Laptop, chat_head, free_port, laptop, processes_of, run, wait_for
+from harness.laptop import ARGOSY, ROOT, Laptop, chat_head, free_port, laptop, processes_of, run
+from harness.waiting import wait_for
 
 SMOLLM2 = ROOT / "examples" / "smollm2.yaml"
 TWO_MODELS = ROOT / "examples" / "two-models.yaml"
@@ -132,7 +133,7 @@ def test_a_service_of_no_replicas_is_served_503_and_says_so(tmp_path: Path) -> N
 
 def test_up_in_the_foreground_ends_on_ctrl_c_and_leaves_nothing(tmp_path: Path) -> None:
     with foreground(tmp_path) as supervisor:
-        wait_for(lambda: is_up(tmp_path), "it did not come up", timeout=30)
+        wait_for(lambda: is_up(tmp_path), "it did not come up", within_s=30)
         supervisor.send_signal(signal.SIGINT)
         assert supervisor.wait(timeout=30) == 0
     wait_for(lambda: not processes_of(tmp_path), "a process outlived Ctrl-C")
@@ -190,7 +191,7 @@ def test_no_process_outlives_a_supervisor_killed_at_any_moment(tmp_path: Path) -
         state = tmp_path / f"m{index}"
         with foreground(state) as supervisor:
             if phase != "start":
-                wait_for(lambda state=state: is_up(state), "it did not come up", timeout=60)  # type: ignore[misc]
+                wait_for(lambda state=state: is_up(state), "it did not come up", within_s=60)  # type: ignore[misc]
             if phase == "drain":
                 supervisor.send_signal(signal.SIGINT)
             time.sleep(delay)
@@ -198,7 +199,7 @@ def test_no_process_outlives_a_supervisor_killed_at_any_moment(tmp_path: Path) -
         wait_for(
             lambda state=state: not processes_of(state),  # type: ignore[misc]
             f"killed after {delay:.2f} s of {phase}: {processes_of(state)}",
-            timeout=5,
+            within_s=5,
         )
 
 

@@ -14,8 +14,9 @@ from argosy.api.names import MAX_BODY_BYTES
 from argosy.api.objects import Object
 from argosy.edge.kube.memory import InMemoryStore
 from argosy.edge.kube.serve import serve_store
-from harness.picker_process import Client, PickerProcess, client_of, destination, picker_process, until
+from harness.picker_process import Client, PickerProcess, client_of, destination, picker_process
 from harness.services import gateway, service
+from harness.waiting import until
 
 CHAT = b'{"model": "m", "messages": [{"role": "user", "content": "Hello"}]}'
 ONE, TWO = "127.1.0.1", "127.1.0.2"

@@ -16,8 +16,9 @@ from aiohttp import web
 
 from argosy.api.names import MAX_BODY_BYTES
 from argosy.base.endpoint import Endpoint
-from harness.dataplane import Backend, DataPlane, data_plane, eventually
+from harness.dataplane import Backend, DataPlane, data_plane
 from harness.picker_process import PickerProcess, picker_process
+from harness.waiting import until
 
 CHAT = "/v1/chat/completions"
 POOL = "default/m"
@@ -93,7 +94,7 @@ async def test_every_request_goes_where_it_was_picked_for(
     assert await picker.metric("argosy_served_not_picked_total") == 0
     assert await picker.metric("argosy_fallback_served_total") == 0
     assert await fail_opens(plane) == 0
-    await eventually(lambda: reservations_are(picker, 0))
+    await until(lambda: reservations_are(picker, 0))
 
 
 async def reservations_are(picker: PickerProcess, count: int) -> bool:
@@ -174,7 +175,7 @@ async def test_without_a_ready_replica_it_is_503_with_a_sentence(
                 and "`m` has no running replica" in (await answer.json())["error"]["message"]
             )
 
-    await eventually(refused)
+    await until(refused)
     assert await picker.metric("argosy_refused_total", reason="no_endpoints") >= 1
 
 
@@ -237,11 +238,11 @@ async def test_two_thousand_answers_stream_at_once_each_from_its_pick(
     async with aiohttp.ClientSession(plane.url, connector=connector) as client, asyncio.TaskGroup() as group:
         for _ in range(count):
             group.create_task(stream(client))
-        await eventually(lambda: served.total() == answers.open.total() == count, within_s=60)
+        await until(lambda: served.total() == answers.open.total() == count, within_s=60)
         assert await picker.metric("argosy_reservations", pool=POOL) == count
         assert await picker.metric("argosy_ext_proc_streams") == count
         answers.go_on.set()
-    await eventually(lambda: reservations_are(picker, 0), within_s=1)
+    await until(lambda: reservations_are(picker, 0), within_s=1)
     for backend in backends:
         name = str(backend.endpoint)
         assert await picker.metric("argosy_picks_total", endpoint=name) == served[name] == count / 2
@@ -258,10 +259,10 @@ async def test_the_picker_killed_harms_no_answer_and_picks_resume_when_it_is_bac
         answers.by(backend)
     async with plane.client() as client, asyncio.TaskGroup() as group:
         running = [group.create_task(ask(client, stream=True)) for _ in range(20)]
-        await eventually(lambda: answers.open.total() == 20)
+        await until(lambda: answers.open.total() == 20)
         await picker.end(signal.SIGKILL)
         unpicked = [group.create_task(ask(client, stream=True)) for _ in range(5)]
-        await eventually(lambda: answers.open.total() == 25)
+        await until(lambda: answers.open.total() == 25)
         answers.go_on.set()
         assert {(await task)[::2] for task in [*running, *unpicked]} == {(200, b"data: first\n\ndata: [DONE]\n\n")}
         assert await fail_opens(plane) >= 5
@@ -272,7 +273,7 @@ async def test_the_picker_killed_harms_no_answer_and_picks_resume_when_it_is_bac
             assert (await ask(client))[0] == 200
             return await picker.metric("argosy_picks_total") > 0
 
-        await eventually(is_picked)
+        await until(is_picked)
 
 
 async def test_the_picker_told_to_end_harms_no_answer(
@@ -283,7 +284,7 @@ async def test_the_picker_told_to_end_harms_no_answer(
         answers.by(backend)
     async with plane.client() as client, asyncio.TaskGroup() as group:
         running = [group.create_task(ask(client, stream=True)) for _ in range(20)]
-        await eventually(lambda: answers.open.total() == 20)
+        await until(lambda: answers.open.total() == 20)
         assert await picker.end(signal.SIGTERM) == 0
         answers.go_on.set()
         assert {(await task)[::2] for task in running} == {(200, b"data: first\n\ndata: [DONE]\n\n")}
@@ -298,12 +299,12 @@ async def test_a_client_that_leaves_gives_its_reservation_back(
         answers.by(backend)
     async with plane.client() as client:
         leaving = asyncio.create_task(ask(client, stream=True))
-        await eventually(lambda: answers.open.total() == 1)
+        await until(lambda: answers.open.total() == 1)
         assert await reservations_are(picker, 1)
         leaving.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await leaving
-        await eventually(lambda: reservations_are(picker, 0), within_s=1)
+        await until(lambda: reservations_are(picker, 0), within_s=1)
     answers.go_on.set()
 
 
@@ -315,10 +316,10 @@ async def test_streams_longer_than_many_pings_stay_open(
         answers.by(backend)
     async with plane.client() as client:
         long = asyncio.create_task(ask(client, stream=True))
-        await eventually(lambda: answers.open.total() == 1)
+        await until(lambda: answers.open.total() == 1)
         # Envoy pings every 5 s; grpcio's default cuts the connection at the third ping.
         ended = asyncio.get_running_loop().time() + 21
-        await eventually(lambda: asyncio.get_running_loop().time() > ended, within_s=30)
+        await until(lambda: asyncio.get_running_loop().time() > ended, within_s=30)
         assert await picker.metric("argosy_ext_proc_streams") == 1
         assert await plane.stat("cluster.argosy/pickers.upstream_cx_destroy_remote") == 0
         answers.go_on.set()
@@ -341,6 +342,6 @@ async def test_an_answer_from_where_the_pick_did_not_point_is_counted(
         assert by != str(stranger.endpoint)
         return await picker.metric("argosy_picks_total", endpoint=str(stranger.endpoint)) == 1
 
-    await eventually(asked_for_stranger)
+    await until(asked_for_stranger)
     assert await picker.metric("argosy_served_not_picked_total", pool=POOL) == 1
-    await eventually(lambda: reservations_are(picker, 0))
+    await until(lambda: reservations_are(picker, 0))

@@ -12,8 +12,9 @@ from aiohttp import web
 
 from argosy.base.endpoint import Endpoint
 from argosy.edge.http.scrape import BUSY_S, IDLE_S, MAX_PAGE_BYTES, TIMEOUT_S, scrape_forever
-from harness.dataplane import data_plane, eventually
+from harness.dataplane import data_plane
 from harness.picker_process import picker_process
+from harness.waiting import until
 
 RUNNING = "vllm:num_requests_running"
 _numbers = itertools.count(1)
@@ -89,7 +90,7 @@ async def owner(engines: list[Engine]) -> AsyncIterator[Owner]:
 async def test_busy_engines_are_asked_often_and_idle_ones_seldom(engines: list[Engine], owner: Owner) -> None:
     busy, idle, _ = engines
     owner.at_work.add(busy.endpoint)
-    await eventually(lambda: len(busy.scrapes) >= 5)
+    await until(lambda: len(busy.scrapes) >= 5)
     assert (busy.endpoint, {RUNNING: 3.0}) in owner.taken
     assert busy.scrapes[4] - busy.scrapes[0] < 4 * IDLE_S
     assert all(after - before > BUSY_S / 2 for before, after in itertools.pairwise(busy.scrapes))
@@ -99,18 +100,18 @@ async def test_busy_engines_are_asked_often_and_idle_ones_seldom(engines: list[E
 async def test_an_engine_that_gives_no_page_costs_its_own_scrapes_alone(engines: list[Engine], owner: Owner) -> None:
     hanging, broken, endless = engines
     owner.at_work |= {engine.endpoint for engine in engines}
-    await eventually(lambda: {endpoint for endpoint, _ in owner.taken} == owner.at_work)
+    await until(lambda: {endpoint for endpoint, _ in owner.taken} == owner.at_work)
     hanging.hangs.clear()
     broken.status = 500
     endless.page = b"x" * (MAX_PAGE_BYTES + 1)
-    await eventually(lambda: len(owner.failures) == 3, within_s=3 * TIMEOUT_S)
+    await until(lambda: len(owner.failures) == 3, within_s=3 * TIMEOUT_S)
     assert "answered 500" in owner.failures[broken.endpoint]
     assert "longer than" in owner.failures[endless.endpoint]
     for engine in engines:
         engine.hangs.set()
         engine.status, engine.page = 200, f"{RUNNING} 1\n".encode()
     owner.taken.clear()
-    await eventually(lambda: {endpoint for endpoint, _ in owner.taken} == owner.at_work, within_s=3 * TIMEOUT_S)
+    await until(lambda: {endpoint for endpoint, _ in owner.taken} == owner.at_work, within_s=3 * TIMEOUT_S)
 
 
 def loaded(name: str, running: int) -> Callable[[web.Request], Awaitable[web.Response]]:
@@ -133,7 +134,7 @@ async def test_what_an_engine_says_of_its_load_steers_picks(tmp_path: Path) -> N
             async def is_scraped() -> bool:
                 return await picker.metric("argosy_scrapes_total", result="ok") >= 2
 
-            await eventually(is_scraped)
+            await until(is_scraped)
             served: Counter[str] = Counter()
             async with plane.client() as client:
                 for _ in range(10):

@@ -46,7 +46,7 @@ async def test_sigkill_of_the_supervisor_leaves_nothing_behind(moment: int, tmp_
     finally:
         supervisor.kill()
     assert await supervisor.wait() == -signal.SIGKILL
-    await until(lambda: not marked(marker), deadline_s=5)
+    await until(lambda: not marked(marker), within_s=5)
 
 
 def read(log: Path) -> str:
