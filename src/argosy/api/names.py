@@ -16,6 +16,10 @@ DESTINATION_NAMESPACE: Final = "envoy.lb"
 SERVED: Final = "x-gateway-destination-endpoint-served"
 SUBSET: Final = "x-gateway-destination-endpoint-subset"
 SUBSET_NAMESPACE: Final = "envoy.lb.subset_hint"
+LISTENER_ATTRIBUTE: Final = "xds.filter_chain_name"
+"""Envoy's attribute of a request by which the picker knows the listener; see `decide.translation.plan.listener_name`."""
+UPSTREAM_ATTRIBUTE: Final = "upstream.address"
+"""Envoy's attribute of an answer: who gives it, `ip:port`."""
 DROPPED_REASON: Final = "x-llm-d-request-dropped-reason"
 
 STEERING_HEADERS: Final = (
@@ -57,9 +61,10 @@ SYSTEM_NAMESPACE: Final = "argosy-system"
 
 MAX_BODY_BYTES: Final = 32 * 1024 * 1024
 """The largest request body that a gateway takes; above it 413."""
-ENGINE_PORT: Final = 8000
+ENGINE_PORT: Final = 18100
 XDS_PORT: Final = 18000
 PICKER_PORT: Final = 9002
-METRICS_PORT: Final = 9090
+METRICS_PORT: Final = 18090
 GATEWAY_PORT: Final = 8080
-"""Ports inside a pod; Gateway's is the default of its listener."""
+"""Ports inside a pod; Gateway's is the default of its listener. Unusual ones: on a laptop a program that listens on
+all addresses at one of them would leave no address for ours."""

@@ -1,5 +1,6 @@
 """Kubernetes quantities: `500m`, `2`, `4Gi`."""
 
+import math
 import re
 from decimal import Decimal
 from typing import Final
@@ -16,6 +17,9 @@ _UNITS: Final = {
     "Gi": Decimal(2) ** 30,
     "Ti": Decimal(2) ** 40,
 }
+_BINARY: Final = ("Ti", "Gi", "Mi", "Ki", "")
+_DECIMAL: Final = ("T", "G", "M", "k", "", "m")
+"""Units of each family, largest first."""
 _FORM = re.compile(r"([0-9]+(?:\.[0-9]+)?)([a-zA-Z]*)")
 
 
@@ -27,7 +31,21 @@ def quantity(value: int | str) -> Decimal:
     return Decimal(match[1]) * _UNITS[match[2]]
 
 
+def canonical(value: int | str) -> str:
+    """Give a quantity as an API server writes it: `2048Mi` → `2Gi`, `0.5` → `500m`, `2000m` → `2`.
+
+    Source: k8s.io/apimachinery, resource.Quantity: no fractions, the largest unit that leaves none, of the same family.
+    """
+    amount = quantity(value)
+    units = _BINARY if str(value).endswith("i") else _DECIMAL
+    for unit in units:
+        count = amount / _UNITS[unit]
+        if count == count.to_integral_value() and (count or not unit):
+            return f"{int(count)}{unit}"
+    return f"{math.ceil(amount / _UNITS[units[-1]])}{units[-1]}"
+
+
 def mebibytes(size_bytes: int) -> str:
-    """Give bytes as a quantity, rounded up to 64 MiB."""
+    """Give bytes as a canonical quantity, rounded up to 64 MiB."""
     step = 64 * 2**20
-    return f"{-(-size_bytes // step) * 64}Mi"
+    return canonical(f"{-(-size_bytes // step) * 64}Mi")

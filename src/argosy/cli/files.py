@@ -18,6 +18,8 @@ from argosy.decide.planning.capabilities import Capabilities, Weights
 from argosy.decide.planning.stand_ins import served
 from argosy.engines.llama_cpp import EMBEDDED_WEIGHTS
 
+REPLICA_BYTES = 512 * 1024 * 1024
+"""Memory of this machine for each replica of a service at most: the embedded model takes half of it."""
 MAX_CELL = 28
 """Characters of a cell before it takes another line."""
 
@@ -78,9 +80,10 @@ def raise_if_any(problems: Sequence[str]) -> None:
 
 
 def laptop() -> Capabilities:
-    """Give what this machine can do: the CPUs that this process may use, and no limit of memory."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Capabilities(cpus=usable, limits_memory=False)
+    """Give what this machine can do."""
+    cpus = len(os.sched_getaffinity(0))
+    memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return Capabilities(cpus=cpus, replicas=max(2, memory_bytes // REPLICA_BYTES), limits_memory=False)
 
 
 def weights_of(reading: Reading, capabilities: Capabilities, *, absent_ok: bool = False) -> dict[str, Weights]:
@@ -97,7 +100,7 @@ def weights_of(reading: Reading, capabilities: Capabilities, *, absent_ok: bool 
     for source, key in sources.items():
         here = False
         try:
-            here = find_weights(source).exists()
+            here = os.path.lexists(find_weights(source))
             found[source] = look_at(source)
         except UserError as error:
             if here or not absent_ok:

@@ -1,6 +1,7 @@
 """`argosy logs`: what replicas and components wrote."""
 
 import argparse
+import contextlib
 import sys
 import time
 from collections import deque
@@ -19,7 +20,7 @@ def register(subparsers: Any, summary: str) -> None:
         "logs",
         help=summary,
         description=summary,
-        epilog="examples: argosy logs · argosy logs smollm2-0 -f · argosy logs argosy-envoy-0 --tail 20",
+        epilog="examples: argosy logs · argosy logs smollm2-0 -f · argosy logs envoy --tail 20",
     )
     parser.add_argument("name", nargs="?", help="a replica or component; all of them when left out")
     parser.add_argument("-f", "--follow", action="store_true", help="go on printing what is written from now on")
@@ -31,23 +32,29 @@ def register(subparsers: Any, summary: str) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the last lines of the logs, and follow them when asked to."""
     folder = state_directory(args).logs
-    files = sorted(folder.glob("*/*.log"))
-    if args.name:
-        files = [file for file in files if file.stem == args.name or file.stem.rpartition("-")[0] == args.name]
-        if not files:
-            known = ", ".join(sorted(file.stem for file in folder.glob("*/*.log"))) or "none"
-            raise UserError(f"there is no log of {args.name!r}; there are: {known}")
+    files = _files(folder, args.name)
+    if args.name and not files:
+        known = ", ".join(sorted(file.stem for file in folder.glob("*/*.log"))) or "none"
+        raise UserError(f"there is no log of {args.name!r}; there are: {known}")
+    if not files:
+        raise UserError(f"there are no logs in {folder}; start something with: argosy up")
     prefixed = len(files) > 1
     positions = {file: _print_tail(file, args.tail, prefixed=prefixed) for file in files}
-    try:
-        while args.follow:
-            for file, position in positions.items():
-                positions[file] = _print_new(file, position, prefixed=prefixed)
-            sys.stdout.flush()
-            time.sleep(POLL_S)
-    except KeyboardInterrupt:
-        pass
+    while args.follow:
+        for file in _files(folder, args.name):
+            with contextlib.suppress(FileNotFoundError):
+                positions[file] = _print_new(file, positions.get(file, 0), prefixed=prefixed)
+        sys.stdout.flush()
+        time.sleep(POLL_S)
     return 0
+
+
+def _files(folder: Path, name: str | None) -> list[Path]:
+    """Give the logs of a pod, of all pods of a service, or of a component; of all without a name."""
+    files = sorted(folder.glob("*/*.log"))
+    if name is None:
+        return files
+    return [file for file in files if file.stem == name or file.stem.rpartition("-")[0] in (name, f"argosy-{name}")]
 
 
 def _print_lines(file: Path, lines: list[bytes], *, prefixed: bool) -> None:

@@ -5,7 +5,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from argosy.base.errors import ArgosyError
@@ -70,7 +70,7 @@ def display() -> Iterator[Display]:
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
-    columns = (BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    columns = (BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
     with Progress(*columns, transient=True) as progress:
         yield _Bar(progress)
 
@@ -82,8 +82,13 @@ def _parts(observation: "Observation") -> list[tuple[str, bool, str]]:
     return [*components, ("gateway", observation.gateway.programmed, observation.gateway.message), *replicas]
 
 
-async def wait_until_ready(store: "ObjectStore", supervisor_pid: int, *, timeout_s: float) -> "Observation":
-    """Wait until every service has answered a request through the gateway. Raises `NotReady`."""
+async def wait_until_ready(
+    store: "ObjectStore", supervisor: Callable[[], int | None], *, timeout_s: float
+) -> "Observation":
+    """Wait until every service has answered a request through the gateway. Raises `NotReady`.
+
+    `supervisor` gives the supervisor's process id, or None once it has ended.
+    """
     from argosy.apps.local.observation import observe  # noqa: PLC0415 (other verbs start without)
     from argosy.edge.kube.port import StoreUnavailable  # noqa: PLC0415
 
@@ -91,8 +96,10 @@ async def wait_until_ready(store: "ObjectStore", supervisor_pid: int, *, timeout
     failing_since: float | None = None
     with display() as shown:
         while True:
+            if (pid := supervisor()) is None:
+                raise NotReady("the supervisor has ended")
             try:
-                observation = await observe(store, supervisor_pid=supervisor_pid)
+                observation = await observe(store, supervisor_pid=pid)
             except StoreUnavailable as error:
                 if time.monotonic() > deadline:
                     raise NotReady(f"the supervisor does not answer: {error}") from error

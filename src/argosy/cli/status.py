@@ -56,7 +56,7 @@ def _show(observation: "Observation") -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     gateway = observation.gateway
     console.print(f"gateway    {gateway.url}  {'ready' if gateway.programmed else gateway.message}")
     console.print(
@@ -76,7 +76,7 @@ def _show_service(console: Any, service: "ServiceView") -> None:
     from rich.table import Table  # noqa: PLC0415
 
     console.print()
-    console.print(f"[bold]{service.name}[/bold]  model {service.model}  {service.message}  {service.requests} requests")
+    console.print(f"{service.name}  model {service.model}  {service.message}  {service.requests} requests")
     if service.replicas:
         table = Table("  replica", "pid", "endpoint", "picks", "restarts", "state", box=None, pad_edge=False)
         for replica in service.replicas:
@@ -92,7 +92,7 @@ def _show_service(console: Any, service: "ServiceView") -> None:
     if service.stand_ins:
         from argosy.cli.files import stand_in_table  # noqa: PLC0415
 
-        console.print(stand_in_table({service.name: service.stand_ins}), markup=False)
+        console.print(stand_in_table({service.name: service.stand_ins}))
 
 
 def _state(part: Any) -> str:

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from argosy.cli.files import Loaded
 
 POLL_S = 0.1
+LAST_WORDS_BYTES = 4000
 HOST = "127.0.0.1"
 
 
@@ -50,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
     """Start an instance, in the foreground or detached, or change the running one."""
     from argosy.cli.files import default_services, load_services  # noqa: PLC0415 (other verbs do without)
 
+    if args.detach and Path("-") in args.files:
+        raise UserError("-d reads files, not standard input; write the service into a file")
     state = state_directory(args)
     running = state.supervisor_pid() is not None and not args.supervise
     if args.files or running:
@@ -61,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         return asyncio.run(_change(state, args, loaded.services))
     port = GATEWAY_PORT if args.port is None else args.port
     state.prepare()
-    _check_port(port)
+    _check_ports(state, port)
     if args.detach:
         return _detach(state, args)
     held = state.acquire()
@@ -71,8 +74,10 @@ def run(args: argparse.Namespace) -> int:
         return asyncio.run(_serve(state, loaded, port, args))
 
 
-def _check_port(port: int) -> None:
+def _check_ports(state: "StateDirectory", port: int) -> None:
     """Refuse a port that cannot be listened on, before anything is started."""
+    from argosy.apps.local.node import taken_port  # noqa: PLC0415 (other verbs do without)
+
     if not 0 < port < 65536:
         raise UserError(f"--port {port}: a port is a number from 1 to 65535")
     with socket.socket() as probe:
@@ -87,6 +92,11 @@ def _check_port(port: int) -> None:
             raise UserError(
                 f"port {port} of {HOST} is in use; end what listens there, or choose another: --port"
             ) from None
+    taken = taken_port(state)
+    if taken is not None:
+        raise UserError(
+            f"a program listens at port {taken} on all addresses, so that no replica or component could; end that one"
+        )
 
 
 async def _serve(state: "StateDirectory", loaded: "Loaded", port: int, args: argparse.Namespace) -> int:
@@ -108,9 +118,10 @@ async def _serve(state: "StateDirectory", loaded: "Loaded", port: int, args: arg
         await serving
         ending.cancel()
         return 0
-    reporting = asyncio.create_task(_report_ready(state, os.getpid(), args.timeout))
+    reporting = asyncio.create_task(_report_ready(state, os.getpid, args.timeout))
     await asyncio.wait({serving, ending, reporting}, return_when=asyncio.FIRST_COMPLETED)
     if reporting.done() and not ending.done():
+        reporting.result()
         print("Ctrl-C ends it.", flush=True)
     await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
     reporting.cancel()
@@ -127,17 +138,21 @@ def _end_or_kill(end: asyncio.Event) -> None:
     end.set()
 
 
-async def _report_ready(state: "StateDirectory", pid: int, timeout_s: float) -> bool:
-    """Wait for the instance and print how to use it, or what is wrong with it; say whether it is ready."""
+async def _report_ready(state: "StateDirectory", supervisor: Callable[[], int | None], timeout_s: float) -> bool:
+    """Wait for the instance and print how to use it, or what is wrong with it; say whether it is ready.
+
+    `supervisor` gives the supervisor's process id, or None once it has ended.
+    """
     from argosy.cli.progress import NotReady, curl_line, wait_until_ready  # noqa: PLC0415
     from argosy.edge.kube.remote import RemoteStore  # noqa: PLC0415
 
     async with RemoteStore(state.address) as store:
         try:
-            observation = await wait_until_ready(store, pid, timeout_s=timeout_s)
+            observation = await wait_until_ready(store, supervisor, timeout_s=timeout_s)
         except NotReady as error:
             print(f"argosy up: not ready: {error}", file=sys.stderr)
-            print("It goes on trying. argosy status · argosy logs NAME · argosy down", file=sys.stderr)
+            if supervisor() is not None:
+                print("It goes on trying. argosy status · argosy logs NAME · argosy down", file=sys.stderr)
             return False
     print(f"ready: {observation.gateway.url}")
     print(f"  {curl_line(observation) or 'no service has a replica (replicas: 0), so requests get 503'}", flush=True)
@@ -150,25 +165,34 @@ def _detach(state: "StateDirectory", args: argparse.Namespace) -> int:
     command += [f"--port={args.port}"] if args.port is not None else []
     command += ["--strict"] if args.strict else []
     command += [str(file.absolute()) for file in args.files]
-    with state.supervisor_log.open("wb") as output:
+    with state.open_supervisor_log() as output:
+        begun_at = output.tell()
         supervisor = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
-        return asyncio.run(_follow(state, supervisor, args.timeout))
+        return asyncio.run(_follow(state, supervisor, begun_at, args.timeout))
     except KeyboardInterrupt:
         print("\nit goes on starting in the background; argosy down ends it", file=sys.stderr)
         return 1
 
 
-async def _follow(state: "StateDirectory", supervisor: "subprocess.Popen[bytes]", timeout_s: float) -> int:
-    reporting = asyncio.create_task(_report_ready(state, supervisor.pid, timeout_s))
-    while not reporting.done() and supervisor.poll() is None:
+async def _follow(
+    state: "StateDirectory", supervisor: "subprocess.Popen[bytes]", begun_at: int, timeout_s: float
+) -> int:
+    """Wait until a detached supervisor is ready; where it ends, print what it wrote from `begun_at` on."""
+
+    def pid() -> int | None:
+        return supervisor.pid if supervisor.poll() is None else None
+
+    reporting = asyncio.create_task(_report_ready(state, pid, timeout_s))
+    while not reporting.done() and pid() is not None:
         await asyncio.wait({reporting}, timeout=POLL_S)
-    if reporting.done():
+    if pid() is not None:
         return 0 if reporting.result() else 1
     reporting.cancel()
-    print(state.supervisor_log.read_text(errors="replace")[-4000:], end="", file=sys.stderr)
+    words = state.supervisor_log.read_bytes()[begun_at:][-LAST_WORDS_BYTES:]
+    print(words.decode(errors="replace"), end="", file=sys.stderr)
     return supervisor.returncode or 1
 
 
@@ -176,15 +200,20 @@ async def _change(state: "StateDirectory", args: argparse.Namespace, services: "
     """Make the running instance serve what the files say."""
     from argosy.apps.local.observation import gateway_url  # noqa: PLC0415
     from argosy.apps.local.supervisor import make_services_so  # noqa: PLC0415
+    from argosy.edge.kube.port import StoreUnavailable  # noqa: PLC0415
     from argosy.edge.kube.remote import RemoteStore  # noqa: PLC0415
 
-    async with RemoteStore(state.address) as store:
-        url = await gateway_url(store)
-        if args.port is not None and f":{args.port}/" not in url:
-            raise UserError(f"an instance runs at {url}; to change its port, end it first: argosy down")
-        if args.files:
-            done = await make_services_so(store, services)
-            changes = [f"{what}: {', '.join(names)}" for what, names in done.items() if names]
-            print(f"running instance updated; {'; '.join(changes) or 'nothing differs'}", flush=True)
-    pid = state.supervisor_pid()
-    return 0 if pid is not None and await _report_ready(state, pid, args.timeout) else 1
+    try:
+        async with RemoteStore(state.address) as store:
+            url = await gateway_url(store)
+            if args.port is not None and url and f":{args.port}/" not in url:
+                raise UserError(f"an instance runs at {url}; to change its port, end it first: argosy down")
+            if args.files:
+                done = await make_services_so(store, services)
+                changes = [f"{what}: {', '.join(names)}" for what, names in done.items() if names]
+                print(f"running instance updated; {'; '.join(changes) or 'nothing differs'}", flush=True)
+    except StoreUnavailable as error:
+        raise UserError(
+            f"the instance in {state.root} is starting or ending ({error}); try again in a moment"
+        ) from error
+    return 0 if await _report_ready(state, state.supervisor_pid, args.timeout) else 1

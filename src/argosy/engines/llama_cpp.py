@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from argosy import __version__
-from argosy.api.names import ENGINE_PORT, MAX_BODY_BYTES
+from argosy.api.names import MAX_BODY_BYTES
 
 NAME: Final = "llama.cpp"
 """The value of `spec.engine.name` and of the label `llm-d.ai/engine-type`."""
@@ -33,6 +33,8 @@ QUANTIZATIONS: Final = frozenset(
 )
 """What a GGUF file may hold; the file decides, the server does not quantize."""
 
+DEFAULT_PORT: Final = 8000
+"""vLLM's own."""
 DEFAULT_PARALLEL: Final = 4
 """Requests that decode together; more wait in the server's own queue."""
 DEFAULT_CONTEXT_TOKENS: Final = 2048
@@ -96,7 +98,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """More names that it answers to."""
     host: str = "$(POD_IP)"
     """The address it listens on; Kubernetes and the laptop runner expand `$(POD_IP)`."""
-    port: int = ENGINE_PORT
+    port: int = DEFAULT_PORT
     threads: int | str = 1
     """A number, or a `$(NAME)` that gives one when the server starts."""
     parallel: int = DEFAULT_PARALLEL

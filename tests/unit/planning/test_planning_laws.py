@@ -199,6 +199,14 @@ def test_the_objects_are_the_same_on_every_machine(spec: dict[str, Any]) -> None
     assert plan([one], capabilities=LAPTOP).objects == plan([one], capabilities=CLUSTER).objects
 
 
+def test_a_machine_gets_no_more_replicas_than_it_has_memory_for() -> None:
+    one = service({**BASE, "workers": {"serve": {"replicas": {"min": 500, "max": 1600}}}})
+    planned = plan([one], capabilities=Capabilities(cpus=2, replicas=8))
+    (deployment,) = [o for o in planned.objects if isinstance(o, Deployment) and o.metadata.name == "m"]
+    assert deployment.spec.replicas == 8
+    assert [each.given for each in planned.stand_ins[one.key]] == ["8"]
+
+
 def test_a_longer_context_than_the_weights_know_is_not_served() -> None:
     one = service({**BASE, "engine": {"contextTokens": 10_000}})
     (stand_in,) = plan([one]).stand_ins[one.key]

@@ -22,11 +22,12 @@ from argosy.api.quantity import quantity
 from argosy.apps.local.deployments import NODE
 from argosy.apps.local.discovery import service_variables
 from argosy.apps.local.state import StateDirectory, disk_error
+from argosy.decide.planning.installation import ADMIN_PORT
 from argosy.edge.kube.port import NotFound, ObjectStore
-from argosy.edge.processes.addresses import LoopbackAddresses, NoAddress, bindable
+from argosy.edge.processes.addresses import LoopbackAddresses, NoAddress, bindable, candidates
 from argosy.edge.processes.pods import LocalCommand, PodProcess, PodSetting
 
-POD_PORTS = (ENGINE_PORT, XDS_PORT, PICKER_PORT, METRICS_PORT)
+POD_PORTS = (ENGINE_PORT, XDS_PORT, PICKER_PORT, METRICS_PORT, ADMIN_PORT)
 """Ports that pods listen on: an address is free when nobody holds any of them, on that address or on all."""
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "OPENBLAS_CORETYPE")
 """Variables of the supervisor that its processes get too; no other leaves it, so that no secret does."""
@@ -75,14 +76,15 @@ class Node:
 
     async def sync(
         self, pods: Iterable[Pod], services: tuple[Service, ...], deployments: tuple[Deployment, ...]
-    ) -> None:
-        """Start and stop processes so that they are the store's pods."""
+    ) -> bool:
+        """Start and stop processes so that they are the store's pods; say whether one is left to be tried again."""
         wanted = {pod.key: pod for pod in pods if pod.spec.node_name == NODE}
         for key, process in list(self._pods.items()):
             pod = wanted.get(key)
             if pod is None or pod.metadata.uid != process.pod.metadata.uid:
                 self._begin_stop(key)
-        share = cpu_share(deployments)
+        self._waiting &= wanted.keys()
+        share, left_off = cpu_share(deployments), False
         for key, pod in wanted.items():
             if key in self._stopping:
                 if key not in self._waiting:
@@ -94,9 +96,12 @@ class Node:
                     variables = service_variables(key.namespace, services, deployments, self.address_of)
                     self._start(pod, self.address_of(key), variables, share)
                 except NoAddress as error:
+                    left_off = True
                     await self._report(pod, waiting("NoAddress", str(error)))
                 except OSError as error:
+                    left_off = True
                     await self._report(pod, waiting("NoLog", str(disk_error(self._state.logs, error))))
+        return left_off
 
     async def stop_all(self) -> None:
         """Stop every pod: workers of services first, so that answers finish through what stands before them."""
@@ -141,6 +146,12 @@ class Node:
             await self._store.write_status(msgspec.structs.replace(pod, status=status))
         except NotFound:
             return
+
+
+def taken_port(state: StateDirectory) -> int | None:
+    """Give a port of pods that some program holds on all addresses, so that no pod could listen; None when there is none."""
+    tried = list(candidates(str(state.root), "probe"))
+    return next((port for port in POD_PORTS if not any(bindable(address, (port,)) for address in tried)), None)
 
 
 def cpu_share(deployments: Iterable[Deployment]) -> int:

@@ -267,14 +267,16 @@ async def _pages(pods: Iterable[Pod]) -> tuple[Samples, Samples]:
 async def _samples(session: aiohttp.ClientSession, url: str) -> Samples:
     try:
         async with session.get(url) as response:
-            text = (await response.content.read(MAX_PAGE_BYTES)).decode()
-    except (aiohttp.ClientError, TimeoutError):
+            page = b""
+            while len(page) < MAX_PAGE_BYTES and (piece := await response.content.read(65536)):
+                page += piece
+        return {
+            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+            for family in text_string_to_metric_families(page.decode())
+            for sample in family.samples
+        }
+    except (aiohttp.ClientError, TimeoutError, ValueError):
         return {}
-    return {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
 
 
 def _sum(pages: Iterable[Samples]) -> Samples:

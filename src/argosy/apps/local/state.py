@@ -21,6 +21,7 @@ SOCKET_PATH_BYTES = 104
 """The longest path of a unix socket: 108 bytes in Linux less a margin for the terminating byte and suffixes."""
 LOCK_ATTEMPTS = 5
 """Tries 50 ms apart, since whoever only asks for the supervisor's id holds the lock for an instant."""
+MAX_SUPERVISOR_LOG_BYTES = 1 << 20
 
 
 class StateDirectory(msgspec.Struct, frozen=True):
@@ -54,6 +55,15 @@ class StateDirectory(msgspec.Struct, frozen=True):
         """What a detached supervisor writes."""
         return self.root / "supervisor.log"
 
+    def open_supervisor_log(self) -> IO[bytes]:
+        """Open what a detached supervisor writes to, at its end; one that has grown long begins anew."""
+        descriptor = os.open(self.supervisor_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        if os.fstat(descriptor).st_size > MAX_SUPERVISOR_LOG_BYTES:
+            os.ftruncate(descriptor, 0)
+        handle = os.fdopen(descriptor, "ab")
+        handle.seek(0, os.SEEK_END)
+        return handle
+
     @property
     def lock(self) -> Path:
         """The file that the supervisor holds locked."""
@@ -67,6 +77,7 @@ class StateDirectory(msgspec.Struct, frozen=True):
             )
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.root.chmod(0o700)
             self.logs.mkdir(mode=0o700, exist_ok=True)
             probe = self.root / ".write-probe"
             probe.write_bytes(b"\0" * 65536)

@@ -97,20 +97,18 @@ async def make_services_so(store: ObjectStore, services: Iterable[LLMService]) -
 
 async def _reconcile_forever(store: InMemoryStore, node: Node, setting: Setting, wake: asyncio.Event) -> None:
     known = KnownWeights()
-    async with Cache(store, KINDS, rng=random.Random()) as cache:  # noqa: S311 (jitter)
-        watching = asyncio.create_task(_wake_on_change(cache, wake))
-        try:
-            while True:
-                wake.clear()
-                try:
-                    await _reconcile(store, node, setting, known)
-                except PeerError as error:
-                    log.warning("a pass was left off, the next one follows: %s", error)
-                    await asyncio.sleep(RETRY_S)
-                    wake.set()
-                await wake.wait()
-        finally:
-            watching.cancel()
+    async with Cache(store, KINDS, rng=random.Random()) as cache, asyncio.TaskGroup() as group:  # noqa: S311 (jitter)
+        group.create_task(_wake_on_change(cache, wake))
+        while True:
+            wake.clear()
+            try:
+                left_off = await _reconcile(store, node, setting, known)
+            except PeerError as error:
+                log.warning("a pass was left off, the next one follows: %s", error)
+                left_off = True
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RETRY_S if left_off else None):
+                    await wake.wait()
 
 
 async def _wake_on_change(cache: Cache, wake: asyncio.Event) -> None:
@@ -120,16 +118,18 @@ async def _wake_on_change(cache: Cache, wake: asyncio.Event) -> None:
         wake.set()
 
 
-async def _reconcile(store: InMemoryStore, node: Node, setting: Setting, known: KnownWeights) -> None:
+async def _reconcile(store: InMemoryStore, node: Node, setting: Setting, known: KnownWeights) -> bool:
+    """Do one pass; say whether something has to be tried again without a change."""
     services = (await store.list(LLMService)).items
     planned = await _apply_plan(store, services, setting, known)
     await _apply_deployments(store, node)
     pods, deployments = (await store.list(Pod)).items, (await store.list(Deployment)).items
-    await node.sync(pods, (await store.list(Service)).items, deployments)
+    left_off = await node.sync(pods, (await store.list(Service)).items, deployments)
     deployments, pods = (await store.list(Deployment)).items, (await store.list(Pod)).items
     url = await gateway_url(store)
     for service in statuses(services, planned, deployments, pods, now=rfc3339_now(), url=url):
         await store.write_status(service)
+    return left_off
 
 
 async def _apply_plan(

@@ -18,16 +18,21 @@ def look_at(source: str) -> Weights:
 
 
 class KnownWeights:
-    """What is known of weights, by source; each source is read once, and again only while it cannot be read."""
+    """What is known of weights, by source; a file is read once, and again when it has been replaced."""
 
     def __init__(self) -> None:
-        self._found: dict[str, Weights] = {}
+        self._found: dict[str, tuple[tuple[int, int], Weights]] = {}
 
     def of(self, sources: frozenset[str]) -> dict[str, Weights]:
         """Give what is known of the sources; those that cannot be read are left out, since the engine says why."""
-        for source in sources - self._found.keys():
+        found: dict[str, Weights] = {}
+        for source in sources:
             try:
-                self._found[source] = look_at(source)
-            except UserError:
+                file = find_weights(source).stat()
+                version = (file.st_mtime_ns, file.st_size)
+                if self._found.get(source, (None,))[0] != version:
+                    self._found[source] = (version, look_at(source))
+            except (UserError, OSError):
                 continue
-        return {source: self._found[source] for source in sources if source in self._found}
+            found[source] = self._found[source][1]
+        return found

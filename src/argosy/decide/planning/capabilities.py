@@ -20,10 +20,12 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """A place to run in.
 
     `cpus` are those of the one machine there is, shared out among all replicas; None where a scheduler knows better.
+    `replicas` are the most that a service may have; None where a scheduler knows better.
     `limits_memory` says whether a replica's memory is bounded by what `hardware.memory` says.
     """
 
     cpus: int | None = None
+    replicas: int | None = None
     limits_memory: bool = True
 
 

@@ -131,7 +131,7 @@ def _workers(spec: LLMServiceSpec, capabilities: Capabilities) -> tuple[int, Har
         name, role = "decode", workers.decode
         found += _stand_in("workers.decode", "decode only", "whole requests", why)
     path = f"workers.{name}"
-    replicas, more = _replicas(role.replicas, f"{path}.replicas")
+    replicas, more = _replicas(role.replicas, f"{path}.replicas", capabilities.replicas)
     found += more
     hardware, more = _hardware(role.hardware, f"{path}.hardware", capabilities)
     found += more
@@ -141,13 +141,13 @@ def _workers(spec: LLMServiceSpec, capabilities: Capabilities) -> tuple[int, Har
     return replicas, hardware, found
 
 
-def _replicas(asked: int | ReplicaRange, path: str) -> tuple[int, list[StandIn]]:
-    if isinstance(asked, int):
-        return asked, []
-    given = max(1, asked.min)
-    if asked.min == asked.max:
-        return given, []
-    return given, _stand_in(path, asked, str(given), "this version does not scale by itself")
+def _replicas(asked: int | ReplicaRange, path: str, most: int | None) -> tuple[int, list[StandIn]]:
+    wanted = asked if isinstance(asked, int) else max(1, asked.min)
+    if most is not None and wanted > most:
+        return most, _stand_in(path, asked, str(most), "this machine's memory has room for no more")
+    if isinstance(asked, int) or asked.min == asked.max:
+        return wanted, []
+    return wanted, _stand_in(path, asked, str(wanted), "this version does not scale by itself")
 
 
 def _hardware(asked: Hardware, path: str, capabilities: Capabilities) -> tuple[Hardware, list[StandIn]]:

@@ -42,7 +42,7 @@ from argosy.api.names import (
     SYSTEM_NAMESPACE,
 )
 from argosy.api.objects import Object, ObjectMeta, OwnerReference
-from argosy.api.quantity import mebibytes
+from argosy.api.quantity import canonical, mebibytes
 from argosy.decide.planning.installation import GATEWAY_NAME
 from argosy.decide.planning.pods import OWNER, POD_IP, UNPRIVILEGED
 from argosy.decide.planning.stand_ins import Served
@@ -131,10 +131,11 @@ def _deployment(this: Served) -> Deployment:
 
 def _engine(this: Served) -> tuple[Container, tuple[Volume, ...]]:
     spec = this.service.spec
-    cpu = this.hardware.cpu or DEFAULT_CPUS
+    cpu = canonical(this.hardware.cpu or DEFAULT_CPUS)
     settings = llama_cpp.Settings(
         model=_literal(this.service.model_name),
         weights=_literal(spec.model.source),
+        port=ENGINE_PORT,
         threads=f"$({THREADS.name})",
         parallel=spec.engine.parallel_requests or llama_cpp.DEFAULT_PARALLEL,
         context_tokens=spec.engine.context_tokens or llama_cpp.DEFAULT_CONTEXT_TOKENS,
@@ -146,7 +147,7 @@ def _engine(this: Served) -> tuple[Container, tuple[Volume, ...]]:
         args=llama_cpp.args(settings),
         env=(POD_IP, THREADS),
         ports=(ContainerPort(name="http", container_port=ENGINE_PORT),),
-        resources=_resources(this, settings, str(cpu)),
+        resources=_resources(this, settings, cpu),
         startup_probe=_probe(llama_cpp.STARTUP_PROBE),
         readiness_probe=_probe(llama_cpp.READINESS_PROBE),
         liveness_probe=_probe(llama_cpp.LIVENESS_PROBE),
@@ -179,6 +180,7 @@ def _resources(this: Served, settings: llama_cpp.Settings, cpu: str) -> Resource
     """
     memory, weights = this.hardware.memory, this.weights
     if memory is not None:
+        memory = canonical(memory)
         return ResourceRequirements(requests={"cpu": cpu, "memory": memory}, limits={"cpu": cpu, "memory": memory})
     if weights is None or weights.kv_bytes_per_token is None:
         return ResourceRequirements(requests={"cpu": cpu}, limits={"cpu": cpu})

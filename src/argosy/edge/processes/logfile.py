@@ -42,7 +42,7 @@ class LogFile(msgspec.Struct, frozen=True):
             return
         aside = self.path.with_name(f"{self.path.name}.1")
         try:
-            shutil.copyfile(self.path, aside)
+            shutil.copy(self.path, aside)
         except OSError:
             with contextlib.suppress(OSError):
                 aside.unlink(missing_ok=True)

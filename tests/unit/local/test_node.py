@@ -1,0 +1,68 @@
+"""The node: what keeps a pod from starting is said, and tried again."""
+
+import asyncio
+import socket
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from argosy.api.kubernetes import Container, Pod, PodSpec
+from argosy.api.objects import Key, ObjectMeta
+from argosy.apps.local import node as node_module
+from argosy.apps.local.deployments import NODE
+from argosy.apps.local.node import Machine, Node, taken_port
+from argosy.apps.local.state import StateDirectory
+from argosy.edge.kube.memory import InMemoryStore
+from argosy.edge.processes.pods import LocalCommand
+from harness.waiting import until
+
+POD = Pod(
+    metadata=ObjectMeta(name="m-0", namespace="default"),
+    spec=PodSpec(node_name=NODE, containers=(Container(name="c", image="sleeper"),)),
+)
+SLEEPER = LocalCommand(argv=(sys.executable, "-c", "import signal; signal.pause()"))
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A port of pods that another program holds on all addresses."""
+    with socket.socket() as listener:
+        listener.bind(("0.0.0.0", 0))
+        listener.listen()
+        monkeypatch.setattr(node_module, "POD_PORTS", (listener.getsockname()[1],))
+        yield listener
+
+
+def test_a_port_held_on_all_addresses_is_found(held: socket.socket, tmp_path: Path) -> None:
+    assert taken_port(StateDirectory(tmp_path)) == held.getsockname()[1]
+    held.close()
+    assert taken_port(StateDirectory(tmp_path)) is None
+
+
+async def test_a_pod_without_an_address_says_so_and_starts_when_there_is_one(
+    held: socket.socket, tmp_path: Path
+) -> None:
+    state = StateDirectory(tmp_path)
+    state.prepare()
+    store = InMemoryStore(now=lambda: "2026-01-01T00:00:00Z", new_uid=lambda: str(uuid.uuid4()))
+    pod = await store.apply(POD, owner="test")
+    machine = Machine(state=state, commands={"sleeper": SLEEPER}, environment={})
+    async with asyncio.TaskGroup() as group:
+        node = Node(store, machine, group, now=lambda: "2026-01-01T00:00:00Z", woken=lambda: None)
+        assert await node.sync([pod], (), ())
+        assert "no loopback address" in (await read(store)).status.conditions[0].message
+        held.close()
+        assert not await node.sync([pod], (), ())
+        await until(lambda: is_ready(store))
+        await node.stop_all()
+
+
+async def read(store: InMemoryStore) -> Pod:
+    return next(pod for pod in (await store.list(Pod)).items if pod.key == Key("default", "m-0"))
+
+
+async def is_ready(store: InMemoryStore) -> bool:
+    return (await read(store)).ready
