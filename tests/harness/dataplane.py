@@ -38,7 +38,8 @@ from argosy.api.names import CONTROLLER_NAME, ENGINE_PORT, GATEWAY_PORT, MAX_BOD
 from argosy.api.objects import Condition, K, Key, decode
 from argosy.apps.gateway.gateway import GatewayApp
 from argosy.base.endpoint import Endpoint
-from argosy.decide.translation.bootstrap import Address, bootstrap, envoy_arguments
+from argosy.decide.translation.bootstrap import MAX_HEAP_BYTES, Address, bootstrap, envoy_arguments
+from argosy.decide.translation.listeners import REQUEST_TIMEOUT_S
 from argosy.decide.translation.translate import Settings
 from argosy.edge.kube.memory import InMemoryStore
 from argosy.edge.kube.serve import serve_store
@@ -94,10 +95,15 @@ class Envoy:
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
 
-    async def start(self, concurrency: int = 1) -> None:
+    async def start(self, concurrency: int = 1, *, max_heap_bytes: int = MAX_HEAP_BYTES) -> None:
         """Start it; it may not be ready yet."""
         config = bootstrap(
-            gateway=str(GATEWAY), node=self.node, xds=_at(self._xds), admin=_at(self.admin), stats=_at(self.stats)
+            gateway=str(GATEWAY),
+            node=self.node,
+            xds=_at(self._xds),
+            admin=_at(self.admin),
+            stats=_at(self.stats),
+            max_heap_bytes=max_heap_bytes,
         )
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -129,7 +135,9 @@ def _at(endpoint: Endpoint) -> Address:
 class DataPlane:
     """What a test has in its hands. Made by `data_plane`."""
 
-    def __init__(self, folder: Path, *, bind_address: str | None, concurrency: int) -> None:
+    def __init__(self, folder: Path, *, bind_address: str | None = None, concurrency: int = 1) -> None:
+        self.request_timeout_s = REQUEST_TIMEOUT_S
+        self.max_heap_bytes = MAX_HEAP_BYTES
         self.folder = folder
         self.bind_address = bind_address or self.address()
         self.port = GATEWAY_PORT
@@ -206,8 +214,8 @@ class DataPlane:
             },
         )
 
-    async def publish_model(self, name: str, *, model: str | None = None) -> None:
-        """Apply the InferencePool and the HTTPRoute of a service, as planning makes them."""
+    async def publish_model(self, name: str, *, model: str | None = None, section: str | None = None) -> None:
+        """Apply the InferencePool and the HTTPRoute of a service, as planning makes them, for one listener or all."""
         metadata = {"namespace": "default", "name": name}
         pool = {"selector": {"matchLabels": {SERVICE_LABEL: name}}, "targetPorts": [{"number": ENGINE_PORT}]}
         await self.apply(InferencePool, {"metadata": metadata, "spec": pool})
@@ -216,21 +224,24 @@ class DataPlane:
             "matches": [{"path": {"type": "PathPrefix", "value": "/"}, "headers": [header]}],
             "backendRefs": [{"group": "inference.networking.k8s.io", "kind": "InferencePool", "name": name}],
         }
-        await self.publish_route(name, [rule])
+        await self.publish_route(name, [rule], section=section)
 
-    async def publish_route(self, name: str, rules: list[dict[str, Any]]) -> None:
+    async def publish_route(self, name: str, rules: list[dict[str, Any]], *, section: str | None = None) -> None:
         """Apply an HTTPRoute of the default namespace to the gateway."""
-        parents = [{"name": GATEWAY.name, "namespace": GATEWAY.namespace}]
+        parents = [{"name": GATEWAY.name, "namespace": GATEWAY.namespace, "sectionName": section}]
         metadata = {"namespace": "default", "name": name}
         await self.apply(HTTPRoute, {"metadata": metadata, "spec": {"parentRefs": parents, "rules": rules}})
 
-    async def listen(self, port: int) -> None:
-        """Make the Gateway listen on a port; `url` follows."""
-        self.port = port
-        listener = {"name": "http", "port": port, "protocol": "HTTP", "allowedRoutes": {"namespaces": {"from": "All"}}}
+    async def listen(self, *ports: int) -> None:
+        """Make the Gateway listen on these ports, each by a listener `on-PORT`; `url` is that of the first."""
+        self.port = ports[0]
+        everywhere = {"namespaces": {"from": "All"}}
+        listeners = [
+            {"name": f"on-{port}", "port": port, "protocol": "HTTP", "allowedRoutes": everywhere} for port in ports
+        ]
         metadata = {"namespace": GATEWAY.namespace, "name": GATEWAY.name}
         await self.apply(
-            Gateway, {"metadata": metadata, "spec": {"gatewayClassName": "argosy", "listeners": [listener]}}
+            Gateway, {"metadata": metadata, "spec": {"gatewayClassName": "argosy", "listeners": listeners}}
         )
 
     async def condition(self, kind: str) -> Condition:
@@ -257,7 +268,7 @@ class DataPlane:
 
     async def start_envoy(self) -> None:
         """Start Envoy and wait until it is ready."""
-        await self.envoy.start(self._concurrency)
+        await self.envoy.start(self._concurrency, max_heap_bytes=self.max_heap_bytes)
         await until(self.envoy.is_ready)
 
     async def stop_envoy(self, number: int = signal.SIGKILL) -> None:
@@ -276,7 +287,7 @@ class DataPlane:
 
     async def start_gateway(self) -> None:
         """Start the gateway app, in this process."""
-        settings = Settings(bind_address=self.bind_address, picker=PICKER)
+        settings = Settings(bind_address=self.bind_address, picker=PICKER, request_timeout_s=self.request_timeout_s)
         app = GatewayApp(self.store, settings, self.xds, now=_now)
         await app.start()
         self._gateway = asyncio.create_task(app.run(random.Random(0)))
@@ -321,18 +332,23 @@ def _marker_route(name: str) -> dict[str, Any]:
 
 @contextlib.asynccontextmanager
 async def data_plane(
-    folder: Path, *, bind_address: str | None = None, concurrency: int = 1, envoy: bool = True
+    folder: Path,
+    *,
+    bind_address: str | None = None,
+    concurrency: int = 1,
+    request_timeout_s: float = REQUEST_TIMEOUT_S,
+    max_heap_bytes: int = MAX_HEAP_BYTES,
 ) -> AsyncIterator[DataPlane]:
     """Run a data plane until the block ends. `folder` takes the store's socket and Envoy's log."""
     plane = DataPlane(folder, bind_address=bind_address, concurrency=concurrency)
+    plane.request_timeout_s, plane.max_heap_bytes = request_timeout_s, max_heap_bytes
     await plane.apply(GatewayClass, {"metadata": {"name": "argosy"}, "spec": {"controllerName": CONTROLLER_NAME}})
     await plane.listen(plane.port)
     async with serve_store(plane.store, folder / "store.sock"):
         try:
             await plane.start_gateway()
-            if envoy:
-                await plane.start_envoy()
-                await plane.programmed()
+            await plane.start_envoy()
+            await plane.programmed()
             yield plane
         finally:
             await plane.stop_envoy()

@@ -6,6 +6,8 @@ from argosy.api.gateway import (
     AllowedRoutes,
     BackendRef,
     Gateway,
+    GatewayClass,
+    GatewayClassSpec,
     GatewaySpec,
     HeaderMatch,
     HTTPRoute,
@@ -18,17 +20,24 @@ from argosy.api.gateway import (
 )
 from argosy.api.inference import GROUP, InferencePool, InferencePoolSpec, TargetPort
 from argosy.api.kubernetes import Container, LabelSelector, Pod, PodSpec, PodStatus
-from argosy.api.names import GATEWAY_CLASS, MODEL_HEADER, SERVICE_LABEL, SYSTEM_NAMESPACE
+from argosy.api.names import CONTROLLER_NAME, GATEWAY_CLASS, MODEL_HEADER, SERVICE_LABEL, SYSTEM_NAMESPACE
 from argosy.api.objects import Condition, Object, ObjectMeta
 
 
-def gateway(name: str = "argosy") -> Gateway:
-    """Give the installation's Gateway."""
+def gateway_class(name: str = GATEWAY_CLASS, *, controller: str = CONTROLLER_NAME) -> GatewayClass:
+    """Give the installation's GatewayClass."""
+    return GatewayClass(metadata=ObjectMeta(name=name), spec=GatewayClassSpec(controller_name=controller))
+
+
+def gateway(name: str = "argosy", *, ports: Iterable[int] = (8080,)) -> Gateway:
+    """Give the installation's Gateway; its listeners are named `on-PORT`."""
     everywhere = AllowedRoutes(namespaces=RouteNamespaces(from_="All"))
-    listener = Listener(name="http", port=8080, protocol="HTTP", allowed_routes=everywhere)
+    listeners = tuple(
+        Listener(name=f"on-{port}", port=port, protocol="HTTP", allowed_routes=everywhere) for port in ports
+    )
     return Gateway(
         metadata=ObjectMeta(name=name, namespace=SYSTEM_NAMESPACE),
-        spec=GatewaySpec(gateway_class_name=GATEWAY_CLASS, listeners=(listener,)),
+        spec=GatewaySpec(gateway_class_name=GATEWAY_CLASS, listeners=listeners),
     )
 
 

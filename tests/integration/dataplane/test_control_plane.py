@@ -13,6 +13,7 @@ import pytest
 
 from argosy.api.gateway import Gateway, GatewayClass, HTTPRoute
 from argosy.api.inference import InferencePool
+from argosy.api.names import ENGINE_PORT, SERVICE_LABEL
 from argosy.api.objects import Key
 from harness.dataplane import GATEWAY, DataPlane, data_plane
 from harness.waiting import until
@@ -67,11 +68,7 @@ async def test_endpoints_stay_live_while_a_listener_is_refused(plane: DataPlane)
     with socket.socket() as squatter:
         squatter.bind((plane.bind_address, 8181))
         squatter.listen()
-        two = [{"name": f"on-{port}", "port": port, "protocol": "HTTP"} for port in (8080, 8181)]
-        for listener in two:
-            listener["allowedRoutes"] = {"namespaces": {"from": "All"}}
-        metadata = {"namespace": GATEWAY.namespace, "name": GATEWAY.name}
-        await plane.apply(Gateway, {"metadata": metadata, "spec": {"gatewayClassName": "argosy", "listeners": two}})
+        await plane.listen(8080, 8181)
 
         async def is_refused() -> bool:
             return (await plane.condition("Programmed")).reason == "Invalid"
@@ -106,6 +103,39 @@ async def test_envoy_serves_on_while_the_gateway_app_is_away_and_follows_it_afte
     await plane.publish_model("beta")
     await plane.programmed()
     assert [await _status(plane, model) for model in ("alpha", "beta")] == [200, 200]
+
+
+async def test_envoy_waits_for_nothing_when_clusters_changed_while_the_gateway_app_was_away(plane: DataPlane) -> None:
+    pool = {"selector": {"matchLabels": {SERVICE_LABEL: "alpha"}}, "targetPorts": [{"number": ENGINE_PORT}]}
+    metadata = {"namespace": "default", "name": "alpha"}
+    await plane.apply(InferencePool, {"metadata": metadata, "spec": {**pool, "appProtocol": "kubernetes.io/h2c"}})
+    await plane.programmed()
+    assert await _status(plane) >= 500  # the backend speaks HTTP/1.1 alone
+    await plane.stop_gateway()
+    await plane.apply(InferencePool, {"metadata": metadata, "spec": pool})
+    await plane.start_gateway()
+
+    async def is_served() -> bool:
+        return await _status(plane) == 200
+
+    await until(is_served, within_s=10)  # Envoy gives up after 15 s
+
+
+async def test_what_cannot_be_sent_is_said_in_the_status_and_leaves_envoy_as_it_is(plane: DataPlane) -> None:
+    spec = {"selector": {"matchLabels": {SERVICE_LABEL: "alpha"}}, "targetPorts": [{"number": 2**40}]}
+    await plane.apply(InferencePool, {"metadata": {"namespace": "default", "name": "odd"}, "spec": spec})
+    rule = {"backendRefs": [{"group": "inference.networking.k8s.io", "kind": "InferencePool", "name": "odd"}]}
+    await plane.publish_route("odd", [rule])
+
+    async def is_said() -> bool:
+        condition = await plane.condition("Programmed")
+        return condition.reason == "Invalid" and str(2**40) in condition.message
+
+    await until(is_said)
+    assert await _status(plane) == 200
+    await plane.store.delete(HTTPRoute, Key("default", "odd"))
+    await plane.programmed()
+    assert await _status(plane) == 200
 
 
 async def test_models_that_leave_are_answered_503_and_others_go_on(plane: DataPlane) -> None:

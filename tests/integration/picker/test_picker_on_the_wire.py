@@ -15,7 +15,7 @@ from argosy.api.objects import Object
 from argosy.edge.kube.memory import InMemoryStore
 from argosy.edge.kube.serve import serve_store
 from harness.picker_process import Client, PickerProcess, client_of, destination, picker_process
-from harness.services import gateway, service
+from harness.services import gateway, gateway_class, service
 from harness.waiting import until
 
 CHAT = b'{"model": "m", "messages": [{"role": "user", "content": "Hello"}]}'
@@ -37,7 +37,7 @@ async def store_address(store: InMemoryStore, tmp_path: Path) -> AsyncIterator[s
 
 @pytest.fixture
 async def picker(store: InMemoryStore, store_address: str, tmp_path: Path) -> AsyncIterator[PickerProcess]:
-    await publish(store, gateway(), *service("a", [ONE, TWO], model="m"))
+    await publish(store, gateway_class(), gateway(), *service("a", [ONE, TWO], model="m"))
     async with picker_process(store_address, tmp_path) as picker:
         yield picker
 
@@ -157,7 +157,7 @@ async def test_frequent_pings_with_streams_open_are_tolerated(picker: PickerProc
 
 
 async def test_it_is_ready_once_the_store_has_been_read(store: InMemoryStore, tmp_path: Path) -> None:
-    await publish(store, gateway(), *service("a", [ONE], model="m"))
+    await publish(store, gateway_class(), gateway(), *service("a", [ONE], model="m"))
     async with picker_process(f"unix://{tmp_path / 'store.sock'}", tmp_path, wait=False) as picker:
 
         async def lives() -> bool:
@@ -172,7 +172,7 @@ async def test_it_is_ready_once_the_store_has_been_read(store: InMemoryStore, tm
 
 
 async def test_it_goes_on_while_the_store_is_away(store: InMemoryStore, tmp_path: Path) -> None:
-    await publish(store, gateway(), *service("a", [ONE], model="m"))
+    await publish(store, gateway_class(), gateway(), *service("a", [ONE], model="m"))
     async with contextlib.AsyncExitStack() as stack:
         async with serve_store(store, tmp_path / "store.sock"):
             picker = await stack.enter_async_context(picker_process(f"unix://{tmp_path / 'store.sock'}", tmp_path))

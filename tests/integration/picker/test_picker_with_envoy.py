@@ -68,6 +68,20 @@ class Answers:
         return response
 
 
+async def streaming(
+    group: asyncio.TaskGroup, client: aiohttp.ClientSession, answers: Answers, count: int
+) -> list[asyncio.Task[tuple[int, str, bytes]]]:
+    """Ask so many times for answers that stream, and wait until all of them have begun."""
+    begun = answers.open.total()
+    asked = [group.create_task(ask(client, stream=True)) for _ in range(count)]
+    await until(lambda: answers.open.total() == begun + count)
+    return asked
+
+
+async def are_whole(asked: list[asyncio.Task[tuple[int, str, bytes]]]) -> bool:
+    return {(await task)[::2] for task in asked} == {(200, b"data: first\n\ndata: [DONE]\n\n")}
+
+
 async def fail_opens(plane: DataPlane) -> int:
     return await plane.stat("http.gateway.ext_proc.failure_mode_allowed")
 
@@ -258,13 +272,11 @@ async def test_the_picker_killed_harms_no_answer_and_picks_resume_when_it_is_bac
     for backend in backends:
         answers.by(backend)
     async with plane.client() as client, asyncio.TaskGroup() as group:
-        running = [group.create_task(ask(client, stream=True)) for _ in range(20)]
-        await until(lambda: answers.open.total() == 20)
+        running = await streaming(group, client, answers, 20)
         await picker.end(signal.SIGKILL)
-        unpicked = [group.create_task(ask(client, stream=True)) for _ in range(5)]
-        await until(lambda: answers.open.total() == 25)
+        unpicked = await streaming(group, client, answers, 5)
         answers.go_on.set()
-        assert {(await task)[::2] for task in [*running, *unpicked]} == {(200, b"data: first\n\ndata: [DONE]\n\n")}
+        assert await are_whole([*running, *unpicked])
         assert await fail_opens(plane) >= 5
         await picker.start()
         await picker.ready()
@@ -283,11 +295,10 @@ async def test_the_picker_told_to_end_harms_no_answer(
     for backend in backends:
         answers.by(backend)
     async with plane.client() as client, asyncio.TaskGroup() as group:
-        running = [group.create_task(ask(client, stream=True)) for _ in range(20)]
-        await until(lambda: answers.open.total() == 20)
+        running = await streaming(group, client, answers, 20)
         assert await picker.end(signal.SIGTERM) == 0
         answers.go_on.set()
-        assert {(await task)[::2] for task in running} == {(200, b"data: first\n\ndata: [DONE]\n\n")}
+        assert await are_whole(running)
     assert await fail_opens(plane) == 0
 
 
@@ -324,6 +335,31 @@ async def test_streams_longer_than_many_pings_stay_open(
         assert await plane.stat("cluster.argosy/pickers.upstream_cx_destroy_remote") == 0
         answers.go_on.set()
         assert (await long)[0] == 200
+
+
+async def test_each_listener_has_its_own_routes(
+    plane: DataPlane, backends: list[Backend], picker: PickerProcess
+) -> None:
+    other = await plane.add_backend("other")
+    await plane.listen(8080, 8181)
+    for name, section in (("m", "on-8080"), ("other", "on-8181")):
+        await plane.publish_model(name, model="m", section=section)
+    await plane.programmed()
+    names = {str(backend.endpoint) for backend in backends}
+
+    async def asked(port: int) -> tuple[int, str]:
+        async with aiohttp.ClientSession(f"http://{plane.bind_address}:{port}") as client:
+            return (await ask(client))[:2]
+
+    async def is_known() -> bool:
+        return await asked(8181) == (200, str(other.endpoint))
+
+    await until(is_known)
+    assert [await asked(8181) for _ in range(5)] == [(200, str(other.endpoint))] * 5
+    assert {await asked(8080) for _ in range(5)} <= {(200, name) for name in names}
+    assert await picker.metric("argosy_picks_total", pool="default/other") >= 5
+    assert await picker.metric("argosy_served_not_picked_total") == 0
+    assert await fail_opens(plane) == 0
 
 
 async def test_an_answer_from_where_the_pick_did_not_point_is_counted(

@@ -26,6 +26,7 @@ class Engine:
     def __init__(self) -> None:
         self.page = f"# HELP {RUNNING} Running.\n{RUNNING} 3\n".encode()
         self.status = 200
+        self.leads_to: Endpoint | None = None
         self.hangs = asyncio.Event()
         self.hangs.set()
         self.scrapes: list[float] = []
@@ -34,6 +35,8 @@ class Engine:
     async def answer(self, _request: web.Request) -> web.Response:
         self.scrapes.append(asyncio.get_running_loop().time())
         await self.hangs.wait()
+        if self.leads_to is not None:
+            raise web.HTTPFound(f"http://{self.leads_to}/metrics")
         return web.Response(body=self.page, status=self.status)
 
 
@@ -112,6 +115,16 @@ async def test_an_engine_that_gives_no_page_costs_its_own_scrapes_alone(engines:
         engine.status, engine.page = 200, f"{RUNNING} 1\n".encode()
     owner.taken.clear()
     await until(lambda: {endpoint for endpoint, _ in owner.taken} == owner.at_work, within_s=3 * TIMEOUT_S)
+
+
+async def test_an_engine_cannot_send_the_scraper_elsewhere(engines: list[Engine], owner: Owner) -> None:
+    leading, other, _ = engines
+    leading.leads_to = other.endpoint
+    leading.page = b""
+    owner.at_work.add(leading.endpoint)
+    await until(lambda: len(leading.scrapes) >= 4)
+    assert "answered 302" in owner.failures[leading.endpoint]
+    assert len(other.scrapes) <= 2
 
 
 def loaded(name: str, running: int) -> Callable[[web.Request], Awaitable[web.Response]]:

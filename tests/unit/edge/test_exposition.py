@@ -48,4 +48,9 @@ def test_whatever_a_client_library_writes_is_read(series: dict[str, float]) -> N
     for label, value in series.items():
         gauge.labels(label).set(value)
     finite = [value for value in series.values() if math.isfinite(value)]
-    assert family_sums(generate_latest(registry), ["wanted"]) == ({"wanted": sum(finite)} if finite else {})
+    is_told = finite and math.isfinite(sum(finite))
+    assert family_sums(generate_latest(registry), ["wanted"]) == ({"wanted": sum(finite)} if is_told else {})
+
+
+def test_a_sum_beyond_every_number_is_left_out() -> None:
+    assert family_sums(b'a{b="1"} 1e308\na{b="2"} 1e308\n', ["a"]) == {}

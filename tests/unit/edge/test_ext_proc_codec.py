@@ -67,6 +67,10 @@ SERVED = ("envoy.lb", "x-gateway-destination-endpoint-served")
             {**HEADERS, "protocol_config": {"request_body_mode": "FULL_DUPLEX_STREAMED"}},
             RequestHeaders(headers={}, body_mode=BodyMode.FULL_DUPLEX_STREAMED),
         ),
+        (
+            {**HEADERS, "attributes": {"envoy.filters.http.ext_proc": {"xds.filter_chain_name": "ns/name/80"}}},
+            RequestHeaders(headers={}, listener="ns/name/80"),
+        ),
         ({**HEADERS, **hinted(*SUBSET, "a:1,b:2")}, RequestHeaders(headers={}, subset="a:1,b:2")),
         ({**HEADERS, **hinted(*SUBSET, ["a:1", "b:2"])}, RequestHeaders(headers={}, subset=("a:1", "b:2"))),
         ({**HEADERS, **hinted(*SUBSET, [])}, RequestHeaders(headers={}, subset=())),

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,7 +32,8 @@ class ModelEnvoy:
     """Envoy as far as ADS sees it.
 
     A new or changed cluster is warm once endpoints have come after it; until all are, the acknowledgement of clusters
-    is held back, as the real one does. Routes may be in force only when all their clusters are warm.
+    is held back, as the real one does, which gives up waiting after 15 s. Routes may be in force only when all their
+    clusters are warm.
     """
 
     def __init__(self, refuse: frozenset[str] = frozenset()) -> None:
@@ -42,6 +44,7 @@ class ModelEnvoy:
         self.versions = dict(self.nonces)
         self.clusters: dict[str, object] = {}
         self.warm: set[str] = set()
+        self.warming: set[str] = set()
         self.endpoints: dict[str, object] = {}
         self.listeners: set[str] = set()
         self.routes: dict[str, tuple[str, ...]] = {}
@@ -75,6 +78,7 @@ class ModelEnvoy:
             case str(url) if url == ASSIGNMENTS:
                 self.endpoints.update(values)
                 self.warm |= values.keys() & self.clusters.keys()
+                self.warming -= values.keys()
                 self._say(ASSIGNMENTS, self._names(ASSIGNMENTS))
             case str(url) if url == LISTENERS:
                 before, self.listeners = self.listeners, set(values)
@@ -96,12 +100,13 @@ class ModelEnvoy:
         self.clusters = values
         # A changed cluster serves as it was until its successor is warm.
         self.warm = (self.warm & values.keys()) - new
+        self.warming = (self.warming & values.keys()) | new | changed
         if names_before != set(values) or changed:
             self._say(ASSIGNMENTS, frozenset(values))
         self._held = Request(CLUSTERS, self.versions[CLUSTERS], self.nonces[CLUSTERS], ALL, "")
 
     def _release(self) -> None:
-        if self._held is not None and self.warm >= self.clusters.keys():
+        if self._held is not None and not self.warming:
             self.outbox.append(self._held)
             self._held = None
 
@@ -150,6 +155,22 @@ def test_an_envoy_that_comes_back_with_what_it_should_have_is_sent_nothing() -> 
     session, _ = _connected(_snapshot("ab"), envoy)
     assert envoy.received == received
     assert session.accepted
+
+
+def test_an_envoy_that_comes_back_to_changed_clusters_is_sent_their_endpoints_though_they_are_the_same() -> None:
+    _, envoy = _connected(_snapshot("ab"))
+    session, _ = _connected(_snapshot("ab", options="other"), envoy)
+    assert session.accepted
+    assert not envoy.warming
+
+
+def test_an_envoy_that_comes_back_to_a_changed_listener_is_sent_its_routes_though_they_are_the_same() -> None:
+    before = _snapshot("a")
+    _, envoy = _connected(before)
+    received = envoy.received
+    session, _ = _connected({**before, LISTENERS: {"http/80": _resource(("http/80", "other"))}}, envoy)
+    assert session.accepted
+    assert envoy.received == received + 2
 
 
 def test_endpoints_alone_are_sent_when_they_alone_change() -> None:
@@ -204,6 +225,28 @@ def test_endpoints_and_clusters_go_on_while_listeners_are_refused() -> None:
     _pump(session, envoy)
     assert envoy.clusters.keys() == {"a", "b"}
     assert envoy.endpoints["a"] == ("a", "new")
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_clusters_leave_though_a_listener_is_refused(*, is_there: bool) -> None:
+    envoy = ModelEnvoy() if is_there else ModelEnvoy(refuse=frozenset((LISTENERS,)))
+    session, _ = _connected(_snapshot("a"), envoy)
+    envoy.refuse = frozenset((LISTENERS,))
+    for number in range(20):
+        changed = _snapshot([f"model-{number}"])
+        session.offer({**changed, LISTENERS: {"http/80": _resource(("http/80", number))}})
+        _pump(session, envoy)
+        assert session.refusal == "refused"
+        assert envoy.clusters.keys() == {f"model-{number}"}
+
+
+def test_clusters_stay_while_the_routes_that_no_longer_lead_to_them_are_refused() -> None:
+    session, envoy = _connected(_snapshot("a"))
+    envoy.refuse = frozenset((ROUTES,))
+    session.offer(_snapshot("b"))
+    _pump(session, envoy)
+    assert envoy.in_force() == {"a"}
+    assert envoy.clusters.keys() == {"a", "b"}
 
 
 def test_refused_clusters_do_not_hold_routes_back() -> None:

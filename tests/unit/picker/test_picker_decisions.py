@@ -8,20 +8,21 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
-from argosy.api.gateway import BackendRef, Gateway, HTTPRoute, HTTPRouteSpec, PathMatch, RouteRule
-from argosy.api.inference import GROUP, InferencePool
-from argosy.api.kubernetes import Pod
+from argosy.api.gateway import BackendRef, HTTPRoute, HTTPRouteSpec, PathMatch, RouteRule
+from argosy.api.inference import GROUP
 from argosy.api.names import MAX_BODY_BYTES, STEERING_HEADERS
 from argosy.api.objects import Key, Object, ObjectMeta
 from argosy.apps.picker.metrics import PickerMetrics
 from argosy.apps.picker.observation import EngineObserver
 from argosy.apps.picker.pick import Pick, RequestHead
 from argosy.apps.picker.picker import Picker
+from argosy.apps.picker.serve import KINDS
 from argosy.apps.picker.world import world_of
 from argosy.base.endpoint import Endpoint
+from argosy.edge.http.exposition import family_sums
 from argosy.edge.rpc.ext_proc import Answer
 from argosy.engines.llama_cpp import REQUESTS_RUNNING, REQUESTS_WAITING
-from harness.services import gateway, pod, pool, route, service
+from harness.services import gateway, gateway_class, pod, pool, route, service
 
 HEAD = {":method": "POST", ":path": "/v1/chat/completions", ":authority": "localhost"}
 CHAT = b'{"model": "m", "messages": []}'
@@ -48,14 +49,16 @@ class Bench:
         self.see(*objects)
 
     def see(self, *objects: Object) -> None:
-        kinds: dict[type, list[Any]] = {Gateway: [], HTTPRoute: [], InferencePool: [], Pod: []}
-        for obj in objects:
+        kinds: dict[type, list[Any]] = {kind: [] for kind in KINDS}
+        for obj in (gateway_class(), *objects):
             kinds[type(obj)].append(obj)
         self.picker.learn(world_of(*kinds.values()))
 
-    def ask(self, body: bytes | None = CHAT, *, subset: Any = None, **headers: str) -> Pick | Answer:
+    def ask(
+        self, body: bytes | None = CHAT, *, subset: Any = None, listener: str = "", **headers: str
+    ) -> Pick | Answer:
         given = {**HEAD, **{name.replace("_", "-"): value for name, value in headers.items()}}
-        return self.picker.decide(RequestHead(headers=given, subset=subset), body)
+        return self.picker.decide(RequestHead(headers=given, listener=listener, subset=subset), body)
 
     def pick(self, body: bytes | None = CHAT, **more: Any) -> Pick:
         found = self.ask(body, **more)
@@ -188,6 +191,11 @@ def test_a_request_without_a_body_that_no_route_takes_is_refused(
     assert (found_status, found["code"]) == (status, code)
 
 
+def attached(route: HTTPRoute, *, section: str) -> HTTPRoute:
+    parents = tuple(replace(parent, section_name=section) for parent in route.spec.parent_refs)
+    return replace(route, spec=replace(route.spec, parent_refs=parents))
+
+
 def catch_all(name: str) -> HTTPRoute:
     backend = BackendRef(name=name, group=GROUP, kind="InferencePool")
     spec = route(name, "unused").spec
@@ -214,6 +222,33 @@ def test_a_model_at_a_path_that_its_route_does_not_take_is_not_said_to_be_missin
     assert (status, found["code"]) == (404, "not_found")
 
 
+def test_a_request_falls_under_the_routes_of_the_listener_that_it_came_in_by_alone() -> None:
+    both = gateway(ports=(8080, 8081))
+    to_a, to_b = (attached(route(name, "m"), section=section) for name, section in (("a", "on-8080"), ("b", "on-8081")))
+    bench = Bench(both, to_a, to_b, pool("a"), pool("b"), pod("a", ONE), pod("b", TWO))
+    listeners = ("argosy-system/argosy/8080", "argosy-system/argosy/8081")
+    assert [bench.pick(listener=name).pool.name for name in listeners] == ["a", "b"]
+    bench.see(both, to_a, pool("a"), pod("a", ONE))
+    status, found = error(bench.ask(listener=listeners[1]))
+    assert (status, found["code"], "`m` does not exist" in found["message"]) == (404, "model_not_found", True)
+    assert bench.pick(listener=listeners[0]).pool.name == "a"
+
+
+def test_a_listener_that_is_not_known_yet_has_the_routes_of_all() -> None:
+    bench = Bench(gateway(), *service("a", [ONE], model="m"))
+    assert bench.pick(listener="argosy-system/argosy/9999").pool.name == "a"
+
+
+def test_a_gateway_is_ours_by_the_controller_of_its_class_and_not_by_the_class_name() -> None:
+    of_another = replace(gateway(), spec=replace(gateway().spec, gateway_class_name="somebody"))
+    bench = Bench(of_another, *service("a", [ONE], model="m"))
+    assert error(bench.ask())[0] == 404
+    bench.see(gateway_class("somebody"), of_another, *service("a", [ONE], model="m"))
+    assert bench.pick().pool.name == "a"
+    bench.see(gateway_class("somebody", controller="example.com/other"), of_another, *service("a", [ONE], model="m"))
+    assert error(bench.ask())[0] == 404
+
+
 def test_reservations_are_counted_by_pool_and_given_back() -> None:
     bench = Bench(gateway(), *service("a", [ONE, TWO], model="m"))
     picks = [bench.pick() for _ in range(4)]
@@ -228,7 +263,8 @@ def test_reservations_are_counted_by_pool_and_given_back() -> None:
 
 def test_an_answer_by_a_fallback_is_counted_and_the_request_counts_there() -> None:
     bench = Bench(gateway(), *service("a", [ONE, TWO], model="m"))
-    pick = bench.picker.served(bench.pick(), f"{TWO}:8000")
+    pick = bench.pick()
+    bench.picker.served(pick, f"{TWO}:8000")
     assert bench.value("argosy_fallback_served_total", pool="default/a") == 1
     assert bench.picker.loads.held_at(Endpoint(TWO, 8000)) == 1
     assert bench.pick().destination.startswith(TWO), "the endpoint that did not take it stands last for a while"
@@ -269,6 +305,28 @@ def test_a_page_without_the_families_says_nothing() -> None:
     observer.scraped(observer.scrape_began(Endpoint(ONE, 8000)), {})
     assert bench.value("argosy_scrapes_total", result="failed") == 1
     assert not observer.busy(Endpoint(ONE, 8000))
+
+
+odd_numbers = st.floats().map(str) | st.sampled_from(["1e308", "-1e308", "9" * 400, "+Inf", "-Inf", "NaN", "1_0", "x"])
+
+
+@given(st.lists(st.tuples(st.sampled_from([REQUESTS_RUNNING, REQUESTS_WAITING]), odd_numbers), max_size=4))
+def test_whatever_a_page_says_it_is_taken_in_or_counted_as_failed(series: list[tuple[str, str]]) -> None:
+    bench = Bench(gateway(), *service("a", [ONE], model="m"))
+    observer = EngineObserver(bench.picker, bench.metrics, clock=bench.clock)
+    page = "".join(f'{name}{{n="{n}"}} {value}\n' for n, (name, value) in enumerate(series))
+    families = family_sums(page.encode(), (REQUESTS_RUNNING, REQUESTS_WAITING))
+    observer.scraped(observer.scrape_began(Endpoint(ONE, 8000)), families)
+    results = [bench.value("argosy_scrapes_total", result=result) or 0 for result in ("ok", "failed")]
+    assert sum(results) == 1
+    assert bench.pick().pool.name == "a"
+
+
+def test_running_and_waiting_requests_beyond_every_number_do_not_end_the_picker() -> None:
+    bench = Bench(gateway(), *service("a", [ONE, TWO], model="m"))
+    observer = EngineObserver(bench.picker, bench.metrics, clock=bench.clock)
+    observer.scraped(observer.scrape_began(Endpoint(ONE, 8000)), {REQUESTS_RUNNING: 1e308, REQUESTS_WAITING: 1e308})
+    assert bench.pick().destination.startswith(TWO)
 
 
 def test_series_of_what_is_gone_are_dropped_once_no_request_needs_them() -> None:

@@ -57,9 +57,8 @@ class Ledger:
         self.bodies.append(body)
         return self.decision
 
-    def served(self, pick: Pick, by: str) -> Pick:
+    def served(self, _pick: Pick, by: str) -> None:
         self.servers.append(by)
-        return pick
 
     def ended(self, pick: Pick, *, answered: bool) -> None:
         self.ends.append((pick, answered))

@@ -92,6 +92,19 @@ def test_an_old_scrape_is_forgotten() -> None:
     assert belief(loads, A, FOREIGN_FRESH_S + 0.1).foreign == 0
 
 
+def test_a_scrape_of_an_endpoint_that_was_forgotten_meanwhile_says_nothing_of_its_successor() -> None:
+    loads = Loads()
+    for _ in range(4):
+        loads.release(loads.reserve(A, 0.0), 0.1, answered=True)
+    mark = loads.scrape_began(A)
+    loads.keep_only(())
+    loads.scraped(mark, 3, 0.2)
+    assert belief(loads, A, 0.2) == Load(endpoint=A)
+    loads.reserve(A, 0.3)
+    loads.scraped(mark, 3, 0.4)
+    assert belief(loads, A, 0.4).foreign == 0
+
+
 def test_a_request_that_a_fallback_serves_counts_there_and_makes_the_pick_suspect_for_a_while() -> None:
     loads = Loads()
     number = loads.reserve(A, 0.0)

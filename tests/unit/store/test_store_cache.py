@@ -49,10 +49,6 @@ async def test_a_synced_mirror_shows_what_is_there_in_order(store: InMemoryStore
     async with Cache(store, (HTTPRoute,), rng=random.Random(1)) as cache:
         await cache.synced()
         assert names(cache) == ["a", "b"]
-        assert cache.get(HTTPRoute, Key("space", "a")) == cache.all(HTTPRoute)[0]
-        assert cache.get(HTTPRoute, Key("space", "c")) is None
-        assert cache.connected
-        assert cache.age_s == 0
 
 
 async def test_an_empty_store_counts_as_a_change_from_nothing_known(cache: Cache) -> None:
@@ -107,17 +103,12 @@ async def test_while_the_store_is_away_the_last_state_stands_and_a_new_store_is_
     for name in ("new", "newer"):
         await second.apply(route("space", name), owner="test")
     async with RemoteStore(f"unix://{path}") as remote, Cache(remote, (HTTPRoute,), rng=random.Random(1)) as cache:
-        assert not cache.connected
         async with serve_store(first, path):
             await cache.synced()
             assert names(cache) == ["old"]
-            assert cache.connected
-        await until(lambda: not cache.connected)
         assert names(cache) == ["old"]
-        await until(lambda: cache.age_s > 0)
         async with serve_store(second, path):
-            await until(lambda: cache.connected and names(cache) == ["new", "newer"])
-            assert cache.age_s == 0
+            await until(lambda: names(cache) == ["new", "newer"])
 
 
 async def test_a_mirror_resumes_at_the_same_store_without_a_change(tmp_path: Path) -> None:
@@ -127,9 +118,7 @@ async def test_a_mirror_resumes_at_the_same_store_without_a_change(tmp_path: Pat
     async with RemoteStore(f"unix://{path}") as remote, Cache(remote, (HTTPRoute,), rng=random.Random(1)) as cache:
         async with serve_store(store, path):
             seen = await cache.changed(0)
-        await until(lambda: not cache.connected)
+        await store.apply(route("space", "b"), owner="test")
         async with serve_store(store, path):
-            await until(lambda: cache.connected)
-            assert cache.version == seen
-            await store.apply(route("space", "b"), owner="test")
             await until(lambda: names(cache) == ["a", "b"])
+            assert cache.version == seen + 1

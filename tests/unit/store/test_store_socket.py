@@ -9,6 +9,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from argosy.api.gateway import HTTPRoute
 from argosy.api.kubernetes import Namespace
@@ -124,6 +125,40 @@ async def test_a_bad_request_is_answered_in_json(
     assert answered == status
     assert said["error"]
     assert said["message"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"type": "BOOKMARK", "object": {}}',
+        b'{"type": 7, "object": {}}',
+        b'{"object": {}}',
+        b"[]",
+        b"{",
+        b'{"type": "ADDED", "object": {"metadata": 7}}',
+        b'{"type": "ERROR", "error": {}}',
+    ],
+)
+async def test_an_event_that_this_version_does_not_know_is_a_store_that_is_unavailable(
+    tmp_path: Path, line: bytes
+) -> None:
+    async def watch(_request: web.Request) -> web.Response:
+        return web.Response(body=line + b"\n")
+
+    app = web.Application()
+    app.router.add_get("/v1/watch", watch)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.UnixSite(runner, str(tmp_path / "store.sock")).start()
+        async with (
+            RemoteStore(f"unix://{tmp_path}/store.sock") as remote,
+            aclosing(remote.watch(HTTPRoute, since="0")) as events,
+        ):
+            with pytest.raises(StoreUnavailable):
+                await anext(events)
+    finally:
+        await runner.cleanup()
 
 
 async def test_what_the_contract_forbids_is_our_own_error_on_both_sides(tmp_path: Path) -> None:

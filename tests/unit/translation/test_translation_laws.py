@@ -1,19 +1,23 @@
 """Laws of translation, over routes good and bad."""
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from hypothesis import given
+import pytest
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from argosy.api.gateway import HTTPRoute
 from argosy.api.names import MODEL_HEADER, MODEL_METADATA_NAMESPACE, POOL_HEADER
 from argosy.api.objects import decode
 from argosy.decide.routing.match import Matcher, Request
-from argosy.decide.routing.table import RouteEntry
+from argosy.decide.routing.table import RouteEntry, RouteTable
+from argosy.decide.translation.attachment import attachments
 from argosy.decide.translation.clusters import NOWHERE, pool_cluster_name
 from argosy.decide.translation.matches import covers, intersection, rule_problems
-from argosy.decide.translation.routes import route_table
+from argosy.decide.translation.plan import port_plans
 from argosy.decide.translation.translate import Observed, Translation, changed_statuses, translate
 from argosy.edge.rpc.xds_encoding import ASSIGNMENTS, CLUSTERS, LISTENERS, ROUTES, Encoder
 from harness.translation_inputs import Case, case_of
@@ -116,8 +120,14 @@ def _case(routes: tuple[HTTPRoute, ...]) -> Case:
 
 
 def _entries(routes: tuple[HTTPRoute, ...]) -> tuple[RouteEntry, ...]:
+    return _table(routes).entries
+
+
+def _table(routes: tuple[HTTPRoute, ...]) -> RouteTable:
     observed = _case(routes).observed
-    return route_table(observed.gateways[0], routes, observed.pools).entries
+    (gateway,) = observed.gateways
+    (port,) = port_plans(gateway, tuple(attachments(gateway, routes)), frozenset(pool.key for pool in observed.pools))
+    return port.table
 
 
 def _translated(routes: tuple[HTTPRoute, ...]) -> Translation:
@@ -142,18 +152,36 @@ def test_the_order_of_objects_is_irrelevant(routes: tuple[HTTPRoute, ...], rng: 
     assert _translated(tuple(shuffled)).resources == _translated(routes).resources
 
 
+def _refused_by_encoder(translation: Translation) -> Mapping[str, str]:
+    (each,) = translation.resources.values()
+    values = {CLUSTERS: each.clusters, ASSIGNMENTS: each.assignments, LISTENERS: each.listeners, ROUTES: each.routes}
+    return Encoder().encode({"gateway": values}).refused
+
+
 @given(st.text(max_size=20), st.text(max_size=20), st.text(max_size=20), st.text(max_size=20))
 def test_whatever_a_route_says_its_translation_is_of_envoys_types(path: str, name: str, value: str, host: str) -> None:
     match = {"path": {"type": "Exact", "value": f"/{path}"}, "headers": [{"name": name, "value": value}]}
     rules = [{"matches": [match, {"path": {"value": path}}], "backendRefs": [GOOD]}]
-    for each in _translated((_route("odd", "", (host,), rules),)).resources.values():
-        values = {
-            CLUSTERS: each.clusters,
-            ASSIGNMENTS: each.assignments,
-            LISTENERS: each.listeners,
-            ROUTES: each.routes,
-        }
-        Encoder().encode({"gateway": values})
+    assert not _refused_by_encoder(_translated((_route("odd", "", (host,), rules),)))
+
+
+@given(st.from_regex(r"([0-9]{1,5}(h|m|s|ms)){1,4}", fullmatch=True, alphabet=st.characters(codec="ascii")))
+@example("300h")
+@example("99999h99999h99999h99999h")
+@example("1ms")
+def test_every_duration_that_is_taken_is_one_of_envoys(duration: str) -> None:
+    translation = _translated((_route("slow", "", (), [{"backendRefs": [GOOD], "timeouts": {"request": duration}}]),))
+    assert not _refused_by_encoder(translation)
+    (resources,) = translation.resources.values()
+    (route,) = next(each for each in translation.statuses if isinstance(each, HTTPRoute)).status.parents
+    assert route.conditions[0].status == "True"
+    seconds = sum(
+        int(number) * {"h": 3600, "m": 60, "s": 1, "ms": 0.001}[unit]
+        for number, unit in re.findall(r"([0-9]+)(h|ms|m|s)", duration)
+    )
+    routes = resources.routes[0]["virtual_hosts"][0]["routes"]
+    picked = next(each["route"]["timeout"] for each in routes if "cluster" in each.get("route", {}))
+    assert float(picked.removesuffix("s")) == pytest.approx(seconds)
 
 
 @given(several_routes)
@@ -194,8 +222,7 @@ requests = st.builds(
 
 @given(several_routes, requests)
 def test_envoys_routes_and_the_pickers_matcher_agree(routes: tuple[HTTPRoute, ...], request: Request) -> None:
-    observed = _case(routes).observed
-    entry = Matcher(route_table(observed.gateways[0], routes, observed.pools)).entry(request)
+    entry = Matcher(_table(routes)).entry(request)
     (configuration,) = next(iter(_translated(routes).resources.values())).routes
     clusters, status = _envoys_answer(configuration, request, picked="")
     pools = [] if entry is None else [pool for pool in entry.pools if pool.weight]
@@ -206,7 +233,7 @@ def test_envoys_routes_and_the_pickers_matcher_agree(routes: tuple[HTTPRoute, ..
         assert status == (None if pools else 500)
     for pool in pools:
         assert _envoys_answer(configuration, request, picked=str(pool.pool)) == ({pool_cluster_name(pool.pool)}, None)
-        assert _timeout(configuration, request, str(pool.pool)) == f"{entry.timeout_s or 0:g}s"  # type: ignore[union-attr]
+        assert _timeout(configuration, request, str(pool.pool)) == f"{entry.timeout_s or 0:.3f}s"  # type: ignore[union-attr]
 
 
 def _envoys_answer(configuration: dict[str, Any], request: Request, picked: str) -> tuple[set[str], int | None]:

@@ -7,7 +7,7 @@ that is being done are taken together by the next round.
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from argosy.api.gateway import Gateway, GatewayClass, HTTPRoute
@@ -38,6 +38,7 @@ class GatewayApp:
         self._now = now
         self._due = asyncio.Event()
         self._proxies: tuple[ProxyState, ...] = ()
+        self._refused: Mapping[str, str] = {}
         self._encoder = Encoder()
         self._server = XdsServer(xds, self._note_proxies)
 
@@ -84,9 +85,22 @@ class GatewayApp:
         for proxy in self._proxies:
             report = ProxyReport(node=proxy.node, accepted=proxy.accepted, refusal=proxy.refusal)
             reports.setdefault(Key.parse(proxy.gateway), []).append(report)
+        for gateway, why in self._refused.items():
+            reports.setdefault(Key.parse(gateway), []).insert(0, ProxyReport(node="", accepted=False, refusal=why))
         translation = translate(observed, self._settings, reports, self._now())
-        self._server.publish(self._encoder.encode(_values(translation.resources)))
-        await self._write(changed_statuses(observed, translation))
+        snapshots, refused = self._encoder.encode(_values(translation.resources))
+        self._server.publish(snapshots)
+        if refused == self._refused:
+            await self._write(changed_statuses(observed, translation))
+        else:
+            self._note_refused(refused)
+
+    def _note_refused(self, refused: Mapping[str, str]) -> None:
+        """Let the next round say in the statuses what could not be encoded, or that it can be by now."""
+        for gateway, why in refused.items():
+            log.error("Gateway %s stays as it is, its configuration cannot be encoded: %s", gateway, why)
+        self._refused = refused
+        self._due.set()
 
     async def _write(self, changed: Iterable[Object]) -> None:
         try:

@@ -2,12 +2,16 @@
 
 import time
 from collections.abc import Callable, Collection
+from typing import Final
 
 from argosy.apps.picker.metrics import PickerMetrics
 from argosy.apps.picker.picker import Picker
 from argosy.base.endpoint import Endpoint
 from argosy.decide.scheduling.loads import ScrapeMark
 from argosy.engines.llama_cpp import REQUESTS_RUNNING, REQUESTS_WAITING
+
+MOST_REQUESTS: Final = 1e9
+"""What an engine that reports more is taken to have: no engine has that many, and a page may say anything."""
 
 
 class EngineObserver:
@@ -38,7 +42,7 @@ class EngineObserver:
             self.scrape_failed(mark.endpoint, f"no {REQUESTS_RUNNING}")
             return
         requests = families[REQUESTS_RUNNING] + families.get(REQUESTS_WAITING, 0.0)
-        self._picker.loads.scraped(mark, int(requests), self._clock())
+        self._picker.loads.scraped(mark, int(min(max(requests, 0.0), MOST_REQUESTS)), self._clock())
         self._metrics.scraped(ok=True)
 
     def scrape_failed(self, _endpoint: Endpoint, _why: str) -> None:

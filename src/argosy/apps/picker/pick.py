@@ -9,9 +9,13 @@ from argosy.base.endpoint import Endpoint
 
 
 class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
-    """A request without its body: headers as Envoy sent them, and the proxy's subset hint as it came."""
+    """A request without its body: headers as Envoy sent them, and the proxy's subset hint as it came.
+
+    `listener` names the listener that it came in by, empty when the proxy does not say.
+    """
 
     headers: Mapping[str, str]
+    listener: str = ""
     subset: str | tuple[str, ...] | None = None
 
 

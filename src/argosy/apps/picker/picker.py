@@ -5,7 +5,7 @@ Decisions are made by `decide`; here they get the world, the clock and the dice,
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from argosy.api.names import DESTINATION, MAX_BODY_BYTES, MODEL_HEADER, POOL_HEADER, STEERING_HEADERS
@@ -62,29 +62,29 @@ class Picker:
     def decide(self, head: RequestHead, body: bytes | None) -> Pick | Answer:
         """Pick an endpoint and reserve it, or answer."""
         began_s = self._clock()
-        request = _request(head)
+        request, matcher = _request(head), self._world.matcher_of(head.listener)
         if body is None:
             if request.method == "GET" and request.path.partition("?")[0] == MODELS_PATH:
-                return answers.models(self._world.models)
+                return answers.models(matcher.models)
         elif len(body) > MAX_BODY_BYTES:
             return self._counted(answers.too_large(len(body)))
         else:
             read = self._reader.read(body)
             if not isinstance(read, BadBody):
                 request = _request(head, read.model)
-            elif read.code != "missing_model" or self._world.matcher.entry(request) is None:
+            elif read.code != "missing_model" or matcher.entry(request) is None:
                 return self._counted(answers.bad_body(read))
-        entry = self._world.matcher.entry(request)
+        entry = matcher.entry(request)
         if entry is None:
-            return self._counted(self._no_entry(request))
+            return self._counted(_no_entry(request, matcher.models))
         picked = self._pick(entry, head, began_s)
         return self._counted(picked) if isinstance(picked, Refusal) else picked
 
-    def served(self, pick: Pick, by: str) -> Pick:
+    def served(self, pick: Pick, by: str) -> None:
         """Count the request where it is served, if that is not where it was sent."""
         names = pick.destination.split(",")
         if by == names[0]:
-            return pick
+            return
         if by in names:
             self._metrics.fell_back(pick.pool)
             self.loads.move(pick.reservation, pick.endpoints[names.index(by)], self._clock())
@@ -93,7 +93,6 @@ class Picker:
             elsewhere = next((e for e in self._world.endpoints if str(e) == by), None)
             if elsewhere is not None:
                 self.loads.move(pick.reservation, elsewhere, self._clock())
-        return pick
 
     def ended(self, pick: Pick, *, answered: bool) -> None:
         """Give the reservation back."""
@@ -106,7 +105,7 @@ class Picker:
             return answers.no_backends(entry.route)
         view = self._world.pools.get(pool)
         subset = None if head.subset is None else subset_of(head.subset)
-        candidates = () if view is None else eligible(view.endpoints, subset).endpoints
+        candidates = () if view is None else eligible(view.endpoints, subset)
         if not candidates:
             return answers.no_endpoints(pool, view, in_subset=subset is not None)
         endpoints = schedule(self.loads.believed(candidates, began_s)).endpoints
@@ -132,16 +131,17 @@ class Picker:
             remove_headers=tuple(h for h in STEERING_HEADERS if h in head.headers and h not in written),
         )
 
-    def _no_entry(self, request: Request) -> Refusal:
-        if request.model is not None and request.model not in self._world.models:
-            return answers.unknown_model(request.model, self._world.models)
-        if request.model is None and request.method in _METHODS_WITH_BODY:
-            return answers.bad_body(EMPTY_BODY)
-        return answers.no_route(request.method, request.path)
-
     def _counted(self, refusal: Refusal) -> Answer:
         self._metrics.refused(refusal.reason)
         return refusal.answer
+
+
+def _no_entry(request: Request, models: Collection[str]) -> Refusal:
+    if request.model is not None and request.model not in models:
+        return answers.unknown_model(request.model, models)
+    if request.model is None and request.method in _METHODS_WITH_BODY:
+        return answers.bad_body(EMPTY_BODY)
+    return answers.no_route(request.method, request.path)
 
 
 def _request(head: RequestHead, model: str | None = None) -> Request:

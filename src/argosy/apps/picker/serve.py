@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from argosy.api.gateway import Gateway, HTTPRoute
+from argosy.api.gateway import Gateway, GatewayClass, HTTPRoute
 from argosy.api.inference import InferencePool
 from argosy.api.kubernetes import Pod
 from argosy.apps.picker.metrics import PickerMetrics
@@ -28,6 +28,7 @@ from argosy.edge.kube.port import ObjectStore
 from argosy.edge.rpc.ext_proc import Transport
 from argosy.engines.llama_cpp import METRICS_PATH, REQUESTS_RUNNING, REQUESTS_WAITING
 
+KINDS: Final = (GatewayClass, Gateway, HTTPRoute, InferencePool, Pod)
 DRAIN_S: Final = 5.0
 SETTLE_S: Final = 0.02
 """Changes come in bursts, which are taken in together."""
@@ -49,7 +50,7 @@ async def serve_picker(
     is_ready = asyncio.Event()
     async with (
         serve_probes(settings.metrics_address, metrics=metrics.page, ready=is_ready.is_set),
-        Cache(store, (Gateway, HTTPRoute, InferencePool, Pod), rng=rng) as cache,
+        Cache(store, KINDS, rng=rng) as cache,
     ):
         if not await _before(stopping, cache.synced()):
             return
@@ -92,4 +93,5 @@ async def _follow(picker: Picker, cache: Cache, seen: int) -> None:
 
 
 def _learn(picker: Picker, cache: Cache) -> None:
-    picker.learn(world_of(cache.all(Gateway), cache.all(HTTPRoute), cache.all(InferencePool), cache.all(Pod)))
+    gateways, routes = cache.all(Gateway), cache.all(HTTPRoute)
+    picker.learn(world_of(cache.all(GatewayClass), gateways, routes, cache.all(InferencePool), cache.all(Pod)))

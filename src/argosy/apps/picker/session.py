@@ -57,8 +57,8 @@ class Decider(Protocol):
     def decide(self, head: RequestHead, body: bytes | None) -> Pick | Answer:
         """Pick an endpoint, reserving it, or answer."""
 
-    def served(self, pick: Pick, by: str) -> Pick:
-        """Take note of who really serves the pick; gives it as it is counted from now on."""
+    def served(self, pick: Pick, by: str) -> None:
+        """Take note of who really serves the pick."""
 
     def ended(self, pick: Pick, *, answered: bool) -> None:
         """Give the reservation back; `answered` when the picked endpoint answered with a 2xx."""
@@ -117,7 +117,7 @@ class PickerSession:
     def _begin(self, message: RequestHeaders) -> Reply:
         if message.body_mode not in (BodyMode.BUFFERED, BodyMode.NONE):
             raise PeerError(f"request_body_mode {message.body_mode.name} is not served; set it to BUFFERED")
-        head = self._head = RequestHead(headers=message.headers, subset=message.subset)
+        head = self._head = RequestHead(headers=message.headers, listener=message.listener, subset=message.subset)
         if message.end_of_stream or message.body_mode is BodyMode.NONE:
             return self._decide(head, None, Phase.REQUEST_HEADERS)
         refusal = self._decider.early_answer(head)
@@ -144,6 +144,6 @@ class PickerSession:
     def _answering(self, message: ResponseHeaders) -> Reply:
         self.state = State.ANSWERING
         if self._pick is not None and message.served:
-            self._pick = self._decider.served(self._pick, message.served)
+            self._decider.served(self._pick, message.served)
         self._answered = 200 <= message.status < 300
         return Proceed(phase=Phase.RESPONSE_HEADERS)

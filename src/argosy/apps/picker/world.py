@@ -1,20 +1,21 @@
-"""What the picker knows of the cluster: routes of its gateways, and the endpoints of their pools."""
+"""What the picker knows of the cluster: routes of its gateways, listener by listener, and their pools' endpoints."""
 
 from collections.abc import Iterable, Mapping
 from itertools import chain
 
 import msgspec
 
-from argosy.api.gateway import Gateway, HTTPRoute
+from argosy.api.gateway import Gateway, GatewayClass, HTTPRoute
 from argosy.api.inference import InferencePool
 from argosy.api.kubernetes import Pod
-from argosy.api.names import GATEWAY_CLASS, SERVICE_LABEL
+from argosy.api.names import SERVICE_LABEL
 from argosy.api.objects import Key
 from argosy.base.endpoint import Endpoint
 from argosy.decide.routing.endpoints import PoolEndpoint, pool_endpoints
 from argosy.decide.routing.match import Matcher
 from argosy.decide.routing.table import RouteTable
-from argosy.decide.translation.routes import route_table
+from argosy.decide.translation.attachment import attachments, our_gateways
+from argosy.decide.translation.plan import listener_name, port_plans
 
 
 class PoolView(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,11 +26,20 @@ class PoolView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class World(msgspec.Struct, frozen=True, kw_only=True):
-    """One state of the cluster. `models` are those that some route leads to."""
+    """One state of the cluster. `matcher` takes the routes of all listeners together."""
 
     matcher: Matcher
-    models: tuple[str, ...]
+    by_listener: Mapping[str, Matcher]
     pools: Mapping[Key, PoolView]
+
+    def matcher_of(self, listener: str) -> Matcher:
+        """Give the routes of a listener; of all of them for one that is not named or not known yet."""
+        return self.by_listener.get(listener, self.matcher)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of models that some route leads to."""
+        return self.matcher.models
 
     @property
     def ready_endpoints(self) -> frozenset[Endpoint]:
@@ -42,20 +52,27 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
         return frozenset(e.endpoint for pool in self.pools.values() for e in pool.endpoints)
 
 
-EMPTY = World(matcher=Matcher(RouteTable()), models=(), pools={})
+EMPTY = World(matcher=Matcher(RouteTable()), by_listener={}, pools={})
 
 
 def world_of(
-    gateways: Iterable[Gateway], routes: Iterable[HTTPRoute], pools: Iterable[InferencePool], pods: Iterable[Pod]
+    classes: Iterable[GatewayClass],
+    gateways: Iterable[Gateway],
+    routes: Iterable[HTTPRoute],
+    pools: Iterable[InferencePool],
+    pods: Iterable[Pod],
 ) -> World:
-    """Give the state that these objects describe; tables of several gateways follow each other in order of name."""
+    """Give the state that these objects describe; tables of several listeners follow each other in order of name."""
     routes, pools, pods = tuple(routes), tuple(pools), tuple(pods)
-    ours = sorted((g for g in gateways if g.spec.gateway_class_name == GATEWAY_CLASS), key=lambda g: g.key)
-    tables = [route_table(gateway, routes, pools) for gateway in ours]
-    table = RouteTable(entries=tuple(chain.from_iterable(t.entries for t in tables)))
+    known = frozenset(pool.key for pool in pools)
+    tables = {
+        listener_name(gateway.key, port.port): port.table
+        for gateway in our_gateways(classes, gateways)
+        for port in port_plans(gateway, tuple(attachments(gateway, routes)), known)
+    }
     return World(
-        matcher=Matcher(table),
-        models=table.models,
+        matcher=Matcher(RouteTable(entries=tuple(chain.from_iterable(t.entries for t in tables.values())))),
+        by_listener={name: Matcher(table) for name, table in tables.items()},
         pools={
             pool.key: PoolView(
                 service=pool.spec.selector.match_labels.get(SERVICE_LABEL, pool.metadata.name),

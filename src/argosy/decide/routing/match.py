@@ -29,6 +29,7 @@ class Matcher:
     """A route table, indexed by model: a request looks at the entries that its model can fall under, and no others."""
 
     def __init__(self, table: RouteTable) -> None:
+        self.models = table.models
         self._any_model = tuple(e for e in table.entries if e.match.model is None)
         by_model: dict[str, list[RouteEntry]] = defaultdict(list)
         for model in {e.match.model for e in table.entries if e.match.model is not None}:

@@ -1,46 +1,20 @@
-"""Which endpoints of a pool may serve a request at all. Filters only shrink, and say what they removed and why."""
+"""Which endpoints of a pool may serve a request at all. Filters only shrink."""
 
 from collections.abc import Iterable, Sequence
-
-import msgspec
 
 from argosy.base.endpoint import Endpoint
 from argosy.decide.routing.endpoints import PoolEndpoint
 
 
-class Removed(msgspec.Struct, frozen=True, kw_only=True):
-    """What one filter removed."""
-
-    by: str
-    endpoints: tuple[Endpoint, ...]
-
-
-class Eligible(msgspec.Struct, frozen=True, kw_only=True):
-    """Endpoints that passed every filter, and what each filter removed."""
-
-    endpoints: tuple[Endpoint, ...]
-    removed: tuple[Removed, ...] = ()
-
-
-def eligible(endpoints: Iterable[PoolEndpoint], subset: frozenset[str] | None = None) -> Eligible:
+def eligible(endpoints: Iterable[PoolEndpoint], subset: frozenset[str] | None = None) -> tuple[Endpoint, ...]:
     """Keep ready endpoints, and of these the ones of the subset, if the request has one.
 
     An address without a port in the subset stands for all ports of it.
     """
-    kept: list[Endpoint] = []
-    unready: list[Endpoint] = []
-    for candidate in endpoints:
-        (kept if candidate.ready else unready).append(candidate.endpoint)
-    outside: list[Endpoint] = []
-    if subset is not None:
-        candidates, kept = kept, []
-        for endpoint in candidates:
-            (kept if str(endpoint) in subset or endpoint.address in subset else outside).append(endpoint)
-    removed = (("ready", unready), ("subset", outside))
-    return Eligible(
-        endpoints=tuple(kept),
-        removed=tuple(Removed(by=by, endpoints=tuple(those)) for by, those in removed if those),
-    )
+    ready = (candidate.endpoint for candidate in endpoints if candidate.ready)
+    if subset is None:
+        return tuple(ready)
+    return tuple(each for each in ready if str(each) in subset or each.address in subset)
 
 
 def subset_of(hint: str | Sequence[object]) -> frozenset[str]:

@@ -60,14 +60,6 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True):
     measurable: bool = True
 
 
-class ScrapeMark(msgspec.Struct, frozen=True, kw_only=True):
-    """What was known of an endpoint when a scrape of it began."""
-
-    endpoint: Endpoint
-    held: int
-    reserved: int
-
-
 class _Record(msgspec.Struct):
     held: int = 0
     reserved: int = 0
@@ -83,6 +75,15 @@ class _Record(msgspec.Struct):
         if self.answers < SLOW_ANSWERS:
             return False
         return now_s - self.answered_at_s <= max(SLOW_FRESH_S, SLOW_FRESH_DURATIONS * math.exp(self.log_duration))
+
+
+class ScrapeMark(msgspec.Struct, frozen=True, kw_only=True):
+    """What was known of an endpoint when a scrape of it began; `record` tells it from a successor at its address."""
+
+    endpoint: Endpoint
+    held: int
+    reserved: int
+    record: _Record
 
 
 class Loads:
@@ -157,11 +158,13 @@ class Loads:
     def scrape_began(self, endpoint: Endpoint) -> ScrapeMark:
         """Note what is held while the endpoint counts its requests."""
         record = self._record(endpoint)
-        return ScrapeMark(endpoint=endpoint, held=record.held, reserved=record.reserved)
+        return ScrapeMark(endpoint=endpoint, held=record.held, reserved=record.reserved, record=record)
 
     def scraped(self, mark: ScrapeMark, requests: int, now_s: float) -> None:
-        """Take in the requests, running and waiting, that the endpoint reported."""
-        record = self._record(mark.endpoint)
+        """Take in the requests, running and waiting, that the endpoint reported, unless it was forgotten meanwhile."""
+        record = self._records.get(mark.endpoint)
+        if record is not mark.record:
+            return
         ours = mark.held + record.reserved - mark.reserved
         record.foreign = max(requests - ours, 0)
         record.foreign_at_s = now_s

@@ -28,10 +28,9 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a request goes: `ranked[0]` is the pick, the rest are fallbacks in order, `candidates` counts all."""
+    """Where a request goes: `ranked[0]` is the pick, the rest are fallbacks in order."""
 
     ranked: tuple[Scored, ...]
-    candidates: int
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -43,7 +42,7 @@ def schedule(candidates: Iterable[Load]) -> Decision:
     """Rank the candidates; no candidates, no endpoints."""
     scored = [Scored(load=load, score=(load.held + load.foreign + 1) * load.slowness) for load in candidates]
     scored.sort(key=_rank)
-    return Decision(ranked=tuple(scored[:MAX_ENDPOINTS]), candidates=len(scored))
+    return Decision(ranked=tuple(scored[:MAX_ENDPOINTS]))
 
 
 def _rank(scored: Scored) -> tuple[bool, float, int, Endpoint]:

@@ -1,4 +1,4 @@
-"""Which HTTPRoutes attach to which listeners of a Gateway, and why others do not.
+"""Which Gateways are ours, which HTTPRoutes attach to which of their listeners, and why others do not.
 
 Source: gateway.networking.k8s.io/v1, ParentReference and AllowedRoutes.
 """
@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from argosy.api.gateway import GROUP, Gateway, HTTPRoute, Listener, ParentReference
+from argosy.api.gateway import GROUP, Gateway, GatewayClass, HTTPRoute, Listener, ParentReference
+from argosy.api.names import CONTROLLER_NAME
 from argosy.base.errors import Refused
 from argosy.decide.translation.matches import intersection, valid_hostname
 
@@ -23,6 +24,12 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
     parent: ParentReference
     hostnames: dict[str, tuple[str, ...]] = {}
     refused: Refused | None = None
+
+
+def our_gateways(classes: Iterable[GatewayClass], gateways: Iterable[Gateway]) -> tuple[Gateway, ...]:
+    """Give the Gateways that are Argosy's to serve, whatever the names of their classes, ordered by key."""
+    ours = {each.metadata.name for each in classes if each.spec.controller_name == CONTROLLER_NAME}
+    return tuple(sorted((g for g in gateways if g.spec.gateway_class_name in ours), key=lambda g: g.key))
 
 
 def attachments(gateway: Gateway, routes: Iterable[HTTPRoute]) -> Iterator[Attachment]:

@@ -18,6 +18,11 @@ ADMIN_CLUSTER: Final = "argosy/admin"
 XDS_CLUSTER: Final = "argosy/xds"
 MAX_CONNECTIONS: Final = 50_000
 """Connections from clients that one Envoy takes before it refuses more."""
+MAX_HEAP_BYTES: Final = 1024 * 1024 * 1024
+"""The memory limit of Envoy's container, as planned. Bodies are held whole for the picker, so clients decide how much
+is used: near the limit Envoy refuses, which new requests notice, before the kernel kills, which all do."""
+OVERLOAD: Final = {"disable_http_keepalive": 0.7, "stop_accepting_requests": 0.8}
+"""The share of the heap at which each begins. The rest has room for what is under way: 6 of the largest bodies."""
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +32,9 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     port: int | str
 
 
-def bootstrap(*, gateway: str, node: str, xds: Address, admin: Address, stats: Address) -> dict[str, Any]:
+def bootstrap(
+    *, gateway: str, node: str, xds: Address, admin: Address, stats: Address, max_heap_bytes: int = MAX_HEAP_BYTES
+) -> dict[str, Any]:
     """Give the bootstrap of an Envoy that serves one Gateway, in protobuf's JSON form.
 
     `gateway` is `namespace/name` of the Gateway, `node` tells this Envoy from others (a pod's name). `xds` is where
@@ -38,10 +45,6 @@ def bootstrap(*, gateway: str, node: str, xds: Address, admin: Address, stats: A
     soon = {"retry_back_off": {"base_interval": "0.1s", "max_interval": "2s"}}
     # Without keepalive a gateway that vanished without a FIN would leave Envoy on its last configuration for ever.
     keepalive = http2_upstream(connection_keepalive={"interval": "10s", "timeout": "5s"})
-    connections = message(
-        "extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
-        max_active_downstream_connections=MAX_CONNECTIONS,
-    )
     return {
         "node": {"id": node, "cluster": gateway},
         "admin": {"address": _socket(admin)},
@@ -62,9 +65,29 @@ def bootstrap(*, gateway: str, node: str, xds: Address, admin: Address, stats: A
                 _cluster(ADMIN_CLUSTER, admin),
             ],
         },
-        "overload_manager": {
-            "resource_monitors": [extension("resource_monitors.global_downstream_max_connections", connections)]
-        },
+        "overload_manager": _overload_manager(max_heap_bytes),
+    }
+
+
+def _overload_manager(max_heap_bytes: int) -> dict[str, Any]:
+    connections = message(
+        "extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+        max_active_downstream_connections=MAX_CONNECTIONS,
+    )
+    heap = message("extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig", max_heap_size_bytes=max_heap_bytes)
+    return {
+        "refresh_interval": "0.1s",
+        "resource_monitors": [
+            extension("resource_monitors.global_downstream_max_connections", connections),
+            extension("resource_monitors.fixed_heap", heap),
+        ],
+        "actions": [
+            {
+                "name": f"envoy.overload_actions.{action}",
+                "triggers": [{"name": "envoy.resource_monitors.fixed_heap", "threshold": {"value": share}}],
+            }
+            for action, share in OVERLOAD.items()
+        ],
     }
 
 

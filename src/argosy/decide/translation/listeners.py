@@ -4,20 +4,23 @@ Rules of this file:
 
 - What a client may not say is removed before anything looks at the request.
 - The picker's filter fails open: with the picker away, json_to_metadata's model leads to the model's own pool.
-- Nothing here cuts an answer that is slow to begin or long: bounds are on idleness and on clients that stop reading.
+- Nothing here cuts an answer that is slow to begin or long: bounds are on idleness, on requests that do not come to
+  their end, and on clients that stop reading.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from argosy.api.names import (
     DESTINATION_NAMESPACE,
+    LISTENER_ATTRIBUTE,
     MODEL_METADATA_KEY,
     MODEL_METADATA_NAMESPACE,
     STEERING_HEADERS,
+    UPSTREAM_ATTRIBUTE,
 )
 from argosy.decide.translation.clusters import PICKERS
 from argosy.decide.translation.local_replies import local_replies
-from argosy.decide.translation.values import extension, from_ads, message, retry_elsewhere, socket_address
+from argosy.decide.translation.values import extension, from_ads, message, retry_elsewhere
 
 MESSAGE_TIMEOUT = "10s"
 """How long the picker may take for one message before the request goes on without it: longer than it takes to work
@@ -25,22 +28,25 @@ through 2,000 requests that come at once on a small, busy machine. A picker that
 costs the requests that wait for it this long, until its connection's keepalive has given it up."""
 LONGEST_OVERRIDE = "300s"
 """The most that the picker may ask for before a long step."""
+REQUEST_TIMEOUT_S: Final = 120.0
+"""How long a request may take to arrive whole, its body held in memory meanwhile; then 408. The largest body passes at
+2.3 Mbit/s. It ends with the request's last byte, so an answer may take as long as it likes."""
 
 
-def listener(port: int, name: str, bind_address: str) -> dict[str, Any]:
-    """Give the listener of one port; its routes have its name."""
-    manager = extension("filters.network.http_connection_manager", _connection_manager(name))
+def listener(address: dict[str, Any], name: str, *, chain: str, request_timeout_s: float) -> dict[str, Any]:
+    """Give the listener at an address; its routes have its name. `chain` is what the picker is told of it."""
+    manager = extension("filters.network.http_connection_manager", _connection_manager(name, request_timeout_s))
     return {
         "name": name,
-        "address": socket_address(bind_address, port),
+        "address": address,
         # With it, a second Envoy on the same port would share it in silence; without, it is an error that is seen.
         "enable_reuse_port": False,
-        "filter_chains": [{"filters": [manager]}],
+        "filter_chains": [{"name": chain, "filters": [manager]}],
         "socket_options": [],
     }
 
 
-def _connection_manager(name: str) -> dict[str, Any]:
+def _connection_manager(name: str, request_timeout_s: float) -> dict[str, Any]:
     return message(
         "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix="gateway",
@@ -54,6 +60,7 @@ def _connection_manager(name: str) -> dict[str, Any]:
         always_set_request_id_in_response=True,
         normalize_path=True,
         request_headers_timeout="60s",
+        request_timeout=f"{request_timeout_s:.3f}s",
         stream_idle_timeout="3600s",
         stream_flush_timeout="300s",
         common_http_protocol_options={"headers_with_underscores_action": "DROP_HEADER", "idle_timeout": "3600s"},
@@ -124,7 +131,8 @@ def _picker() -> dict[str, Any]:
                 "response_body_mode": "NONE",
                 "response_trailer_mode": "SEND",
             },
-            response_attributes=["upstream.address"],
+            request_attributes=[LISTENER_ATTRIBUTE],
+            response_attributes=[UPSTREAM_ATTRIBUTE],
             metadata_options={"receiving_namespaces": untyped, "forwarding_namespaces": untyped},
             mutation_rules={"allow_all_routing": True},
         ),

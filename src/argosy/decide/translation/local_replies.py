@@ -17,13 +17,15 @@ def error_body(text: str, kind: str, code: int) -> str:
 def local_replies() -> dict[str, Any]:
     """Give the rewriting of Envoy's own answers.
 
-    Only answers that carry a response flag, or 413, are rewritten: what the picker answers for Envoy to send is a
-    local reply too, and is left as it is.
+    Only answers that carry a response flag, or 408 or 413, are rewritten: what the picker answers for Envoy to send is
+    a local reply too, and is left as it is.
     """
     too_large = f"the request body is larger than {MAX_BODY_BYTES} bytes"
+    too_late = "the request did not arrive whole in time"
     unready = "no worker of this model can take the request now"
     return {
         "mappers": [
+            _mapper({"status_code_filter": _status_is(408)}, _error(too_late, "invalid_request_error", "408")),
             _mapper({"status_code_filter": _status_is(413)}, _error(too_large, "invalid_request_error", "413")),
             _mapper({"response_flag_filter": {"flags": ["UH", "NC"]}}, _error(unready, "server_error", "503")),
             _mapper({"response_flag_filter": {}}, _error("%LOCAL_REPLY_BODY%", "server_error", "%RESPONSE_CODE%")),

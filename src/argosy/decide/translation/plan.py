@@ -1,10 +1,10 @@
 """The intermediate form between Gateway API objects and Envoy's resources: one plan for each Gateway."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from argosy.api.gateway import Gateway, Listener
+from argosy.api.gateway import Gateway
 from argosy.api.inference import InferencePool
 from argosy.api.kubernetes import Pod, Service
 from argosy.api.names import PICKER_PORT
@@ -48,21 +48,9 @@ def gateway_plan(
     pickers: tuple[Endpoint, ...],
 ) -> GatewayPlan:
     """Plan one Gateway."""
-    attached, pods = tuple(attached), tuple(pods)
+    pods = tuple(pods)
     by_key = {pool.key: pool for pool in pools}
-    by_port: dict[int, list[Listener]] = {}
-    for listener in gateway.spec.listeners:
-        if listener_problem(gateway, listener) is None:
-            by_port.setdefault(listener.port, []).append(listener)
-    ports = tuple(
-        PortPlan(
-            port=port,
-            table=attached_table(
-                attached, frozenset(by_key), listeners=frozenset(listener.name for listener in by_port[port])
-            ),
-        )
-        for port in sorted(by_port)
-    )
+    ports = port_plans(gateway, tuple(attached), frozenset(by_key))
     used = {weighted.pool for port in ports for entry in port.table.entries for weighted in entry.pools}
     return GatewayPlan(
         gateway=gateway.key,
@@ -70,6 +58,23 @@ def gateway_plan(
         pools=tuple(_pool_plan(by_key[key], pods) for key in sorted(used)),
         pickers=pickers,
     )
+
+
+def port_plans(gateway: Gateway, attached: Sequence[Attachment], pools: frozenset[Key]) -> tuple[PortPlan, ...]:
+    """Plan the ports of a Gateway, in order; Envoy's routes and the picker's are both made from this."""
+    by_port: dict[int, set[str]] = {}
+    for listener in gateway.spec.listeners:
+        if listener_problem(gateway, listener) is None:
+            by_port.setdefault(listener.port, set()).add(listener.name)
+    return tuple(
+        PortPlan(port=port, table=attached_table(attached, pools, listeners=frozenset(by_port[port])))
+        for port in sorted(by_port)
+    )
+
+
+def listener_name(gateway: Key, port: int) -> str:
+    """Name a port of a Gateway among those of all: the name by which Envoy tells the picker where a request came in."""
+    return f"{gateway}/{port}"
 
 
 def picker_endpoints(service: Service | None, pods: Iterable[Pod]) -> tuple[Endpoint, ...]:

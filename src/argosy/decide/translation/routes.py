@@ -12,25 +12,17 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from argosy.api.gateway import BackendRef, Gateway, HTTPRoute, RouteRule
-from argosy.api.inference import GROUP, InferencePool
+from argosy.api.gateway import BackendRef, HTTPRoute, RouteRule
+from argosy.api.inference import GROUP
 from argosy.api.objects import Key
 from argosy.base.errors import Refused
 from argosy.decide.routing.table import RouteEntry, RouteTable, WeightedPool
-from argosy.decide.translation.attachment import Attachment, attachments
+from argosy.decide.translation.attachment import Attachment
 from argosy.decide.translation.matches import precedence, rule_matches, rule_problems, rule_timeout_s
 
 
-def route_table(gateway: Gateway, routes: Iterable[HTTPRoute], pools: Iterable[InferencePool]) -> RouteTable:
-    """Give the entries of all of the Gateway's listeners, the most specific first, in whatever order routes come."""
-    known = frozenset(pool.key for pool in pools)
-    return attached_table(tuple(attachments(gateway, routes)), known)
-
-
-def attached_table(
-    attached: Iterable[Attachment], pools: frozenset[Key], *, listeners: frozenset[str] | None = None
-) -> RouteTable:
-    """Give the table of some listeners, or of all.
+def attached_table(attached: Iterable[Attachment], pools: frozenset[Key], *, listeners: frozenset[str]) -> RouteTable:
+    """Give the table of some listeners, the most specific entry first, in whatever order routes come.
 
     Ties of precedence go to the older route, then by namespace and name, then by the rule's and the match's place.
     """
@@ -39,7 +31,7 @@ def attached_table(
         for attachment in attached
         for age in (attachment.route.metadata.creation_timestamp or "",)
         for name, hostnames in attachment.hostnames.items()
-        if listeners is None or name in listeners
+        if name in listeners
         for hostname in hostnames
         for number, rule in enumerate(attachment.route.spec.rules)
         for place, entry in enumerate(_entries(rule, attachment.route, hostname, pools))

@@ -39,7 +39,7 @@ class ProxyReport(msgspec.Struct, frozen=True, kw_only=True):
     """What one Envoy made of what it was sent.
 
     `accepted` is whether it has everything of the newest configuration in force; `refusal` is its complaint, empty
-    when there is none.
+    when there is none. `node` is empty where the complaint is that the configuration cannot even be sent.
     """
 
     node: str
@@ -139,7 +139,8 @@ def pool_status(
 def _unprogrammed(proxies: Sequence[ProxyReport]) -> Refused | None:
     for proxy in proxies:
         if proxy.refusal:
-            return Refused(by="Invalid", why=f"Envoy {proxy.node} refuses its configuration: {proxy.refusal}")
+            who = f"Envoy {proxy.node} refuses" if proxy.node else "no Envoy can be sent"
+            return Refused(by="Invalid", why=f"{who} its configuration: {proxy.refusal}")
     if not proxies:
         return Refused(by="Pending", why="no Envoy is connected")
     waiting = [proxy.node for proxy in proxies if not proxy.accepted]

@@ -16,10 +16,10 @@ from argosy.api.inference import InferencePool
 from argosy.api.kubernetes import Pod, Service
 from argosy.api.names import CONTROLLER_NAME
 from argosy.api.objects import Key, Object
-from argosy.decide.translation.attachment import Attachment, attachments
+from argosy.decide.translation.attachment import Attachment, attachments, our_gateways
 from argosy.decide.translation.clusters import assignments, clusters
-from argosy.decide.translation.listeners import listener
-from argosy.decide.translation.plan import GatewayPlan, gateway_plan, picker_endpoints
+from argosy.decide.translation.listeners import REQUEST_TIMEOUT_S, listener
+from argosy.decide.translation.plan import GatewayPlan, gateway_plan, listener_name, picker_endpoints
 from argosy.decide.translation.statuses import (
     ProxyReport,
     class_status,
@@ -27,6 +27,7 @@ from argosy.decide.translation.statuses import (
     pool_status,
     route_status,
 )
+from argosy.decide.translation.values import socket_address
 from argosy.decide.translation.virtual_hosts import route_configuration
 
 
@@ -42,10 +43,11 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where Envoy's listeners bind, and which Service the pickers stand behind."""
+    """Where Envoy's listeners bind, which Service the pickers stand behind, and how long a request may take to come."""
 
     bind_address: str
     picker: Key
+    request_timeout_s: float = REQUEST_TIMEOUT_S
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,8 +71,7 @@ def translate(
 ) -> Translation:
     """Translate all Gateways of our classes. `now` (RFC 3339) dates conditions that change."""
     classes = [each for each in observed.classes if each.spec.controller_name == CONTROLLER_NAME]
-    ours = {each.metadata.name for each in classes}
-    gateways = sorted((g for g in observed.gateways if g.spec.gateway_class_name in ours), key=lambda g: g.key)
+    gateways = our_gateways(classes, observed.gateways)
     service = next((each for each in observed.services if each.key == settings.picker), None)
     pickers = picker_endpoints(service, observed.pods)
     attached = {gateway.key: tuple(attachments(gateway, observed.routes)) for gateway in gateways}
@@ -122,6 +123,14 @@ def _resources(plan: GatewayPlan, settings: Settings) -> Resources:
     return Resources(
         clusters=tuple(clusters(plan)),
         assignments=tuple(assignments(plan)),
-        listeners=tuple(listener(port, name, settings.bind_address) for port, name in names.items()),
+        listeners=tuple(
+            listener(
+                socket_address(settings.bind_address, port),
+                name,
+                chain=listener_name(plan.gateway, port),
+                request_timeout_s=settings.request_timeout_s,
+            )
+            for port, name in names.items()
+        ),
         routes=tuple(route_configuration(port, names[port.port]) for port in plan.ports),
     )

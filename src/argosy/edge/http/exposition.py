@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 
 
 def family_sums(page: bytes, names: Iterable[str]) -> dict[str, float]:
-    """Give the sum over all series of each family; families that are absent or have no finite value are left out."""
+    """Give the sum over all series of each family; families that are absent or have no finite sum are left out."""
     sums: dict[str, float] = {}
     for name in names:
         values = [value for value in _values(page, name.encode()) if math.isfinite(value)]
-        if values:
-            sums[name] = sum(values)
+        if values and math.isfinite(total := sum(values)):
+            sums[name] = total
     return sums
 
 

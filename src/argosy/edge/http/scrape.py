@@ -77,7 +77,9 @@ async def scrape_forever(owner: ScrapeOwner[MarkT], path: str, families: Sequenc
 async def _page(session: aiohttp.ClientSession, url: str) -> bytes:
     page = bytearray()
     try:
-        async with session.get(url, timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as response:
+        # An engine must not send the picker elsewhere: it could reach what the engine itself cannot.
+        got = session.get(url, timeout=aiohttp.ClientTimeout(total=TIMEOUT_S), allow_redirects=False)
+        async with got as response:
             if response.status != 200:
                 raise PeerError(f"{url} answered {response.status}")
             async for chunk in response.content.iter_any():

@@ -120,7 +120,7 @@ def _understood() -> Any:
     """Say `StoreUnavailable` when what came is not what this version of the store sends."""
     try:
         yield
-    except (msgspec.DecodeError, KeyError, TypeError) as error:
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
         raise StoreUnavailable(f"the object store's answer cannot be read: {error}") from error
 
 

@@ -2,8 +2,8 @@
 
 Rules of this file:
 
-- One stream carries one HTTP request. Envoy speaks first, one message per phase of the request; every message but a
-  body that goes on gets exactly one answer, and an `Answer` is the last word.
+- One stream carries one HTTP request. Envoy speaks first, one message per phase of the request; every message gets
+  exactly one answer, and an `Answer` is the last word.
 - A `Session` is one stream's state machine: it neither waits nor knows the transport. What the other side may not say
   raises `PeerError`, which ends that stream and no other.
 - A transport calls `close` once for each session that it opened, however the stream ended.
@@ -43,12 +43,14 @@ class BodyMode(enum.Enum):
 class RequestHeaders(msgspec.Struct, frozen=True, kw_only=True):
     """The request's headers by lower-case name, pseudo-headers among them; values of repeated ones joined by commas.
 
-    `subset` is the proxy's subset hint, None when it has none.
+    `listener` names the listener that the request came in by, empty when the proxy does not say; `subset` is the
+    proxy's subset hint, None when it has none.
     """
 
     headers: Mapping[str, str]
     end_of_stream: bool = False
     body_mode: BodyMode = BodyMode.BUFFERED
+    listener: str = ""
     subset: str | tuple[str, ...] | None = None
 
 
@@ -119,8 +121,8 @@ class Session(Protocol):
     def settled(self) -> bool:
         """Whether the request is decided, so that ending the stream with status OK harms nothing."""
 
-    def receive(self, message: Message) -> Reply | None:
-        """Take a message and give its answer, None while a body goes on. Raises `PeerError`."""
+    def receive(self, message: Message) -> Reply:
+        """Take a message and give its answer. Raises `PeerError`."""
 
     def close(self) -> None:
         """Take note that the stream has ended."""

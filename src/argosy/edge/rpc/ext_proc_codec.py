@@ -16,7 +16,15 @@ from envoy.type.v3.http_status_pb2 import HttpStatus
 from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct, Value
 
-from argosy.api.names import DESTINATION, DESTINATION_NAMESPACE, SERVED, SUBSET, SUBSET_NAMESPACE
+from argosy.api.names import (
+    DESTINATION,
+    DESTINATION_NAMESPACE,
+    LISTENER_ATTRIBUTE,
+    SERVED,
+    SUBSET,
+    SUBSET_NAMESPACE,
+    UPSTREAM_ATTRIBUTE,
+)
 from argosy.base.errors import PeerError
 from argosy.edge.rpc.ext_proc import (
     Answer,
@@ -35,7 +43,6 @@ from argosy.edge.rpc.ext_proc import (
 )
 
 ATTRIBUTES_NAMESPACE: Final = "envoy.filters.http.ext_proc"
-UPSTREAM_ATTRIBUTE: Final = "upstream.address"
 _OVERWRITE: Final = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 
@@ -51,6 +58,7 @@ def decode(data: bytes) -> Message:
                 headers=_headers(message.request_headers.headers),
                 end_of_stream=message.request_headers.end_of_stream,
                 body_mode=_body_mode(message),
+                listener=_attribute(message, LISTENER_ATTRIBUTE),
                 subset=_subset(message),
             )
         case "request_body":
@@ -113,9 +121,13 @@ def _served(message: Any) -> str:
     filters = message.metadata_context.filter_metadata
     if DESTINATION_NAMESPACE in filters and SERVED in filters[DESTINATION_NAMESPACE].fields:
         return str(filters[DESTINATION_NAMESPACE].fields[SERVED].string_value)
-    if ATTRIBUTES_NAMESPACE in message.attributes:
-        return str(message.attributes[ATTRIBUTES_NAMESPACE].fields[UPSTREAM_ATTRIBUTE].string_value)
-    return ""
+    return _attribute(message, UPSTREAM_ATTRIBUTE)
+
+
+def _attribute(message: Any, name: str) -> str:
+    if ATTRIBUTES_NAMESPACE not in message.attributes:
+        return ""
+    return str(message.attributes[ATTRIBUTES_NAMESPACE].fields[name].string_value)
 
 
 def _set(headers: tuple[tuple[str, str], ...]) -> list[HeaderValueOption]:

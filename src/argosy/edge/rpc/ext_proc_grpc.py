@@ -70,9 +70,7 @@ class GrpcServer:
     async def _converse(self, session: Session, context: Any) -> PeerError | None:
         try:
             while (data := await context.read()) is not grpc.aio.EOF:
-                reply = session.receive(decode(data))
-                if reply is not None:
-                    await context.write(encode(reply))
+                await context.write(encode(session.receive(decode(data))))
                 if self._draining and session.settled:
                     break
         except PeerError as error:

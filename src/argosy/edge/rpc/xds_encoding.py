@@ -24,8 +24,6 @@ from envoy.extensions.retry.priority.previous_priorities.v3 import previous_prio
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2  # noqa: F401
 from google.protobuf import any_pb2, json_format
 
-from argosy.base.errors import CallerError
-
 CLUSTERS: Final = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 ASSIGNMENTS: Final = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 LISTENERS: Final = "type.googleapis.com/envoy.config.listener.v3.Listener"
@@ -54,35 +52,49 @@ Values = Mapping[str, Iterable[Mapping[str, Any]]]
 """Resources as values, by type URL."""
 
 
+class Encoding(NamedTuple):
+    """Snapshots by gateway, and of each gateway that has a value that is not of its type, what is wrong with it."""
+
+    snapshots: Mapping[str, Snapshot]
+    refused: Mapping[str, str]
+
+
 class Encoder:
     """Encodes the values of all gateways; those that it encoded the last time are not encoded again."""
 
     def __init__(self) -> None:
-        self._last: dict[tuple[str, str, str], tuple[Mapping[str, Any], Encoded]] = {}
+        self._snapshots: dict[str, Snapshot] = {}
+        self._values: dict[str, dict[tuple[str, str], Mapping[str, Any]]] = {}
 
-    def encode(self, gateways: Mapping[str, Values]) -> dict[str, Snapshot]:
-        """Give a snapshot for each gateway. Raises `CallerError` for a value that is not of its type."""
-        snapshots: dict[str, Snapshot] = {}
-        latest = {}
-        for gateway, values in gateways.items():
-            snapshot: dict[str, dict[str, Encoded]] = {url: {} for url in _MESSAGES}
-            for url, resources in values.items():
-                for value in resources:
-                    name = value[_MESSAGES[url][1]]
-                    known = self._last.get((gateway, url, name))
-                    encoded = known[1] if known is not None and known[0] == value else _encode(url, value)
-                    latest[gateway, url, name] = (value, encoded)
-                    snapshot[url][name] = encoded
-            snapshots[gateway] = snapshot
-        self._last = latest
-        return snapshots
+    def encode(self, gateways: Mapping[str, Values]) -> Encoding:
+        """Give a snapshot for each gateway: its last one, or none, where a value is not of its type.
+
+        One gateway's bad value is its own: the others go on.
+        """
+        refused: dict[str, str] = {}
+        self._snapshots = {gateway: last for gateway, last in self._snapshots.items() if gateway in gateways}
+        self._values = {gateway: self._values[gateway] for gateway in self._snapshots}
+        for gateway, resources in gateways.items():
+            values = {(url, each[_MESSAGES[url][1]]): each for url, every in resources.items() for each in every}
+            try:
+                snapshot = self._snapshot(gateway, values)
+            except json_format.ParseError as error:
+                refused[gateway] = str(error)
+                continue
+            self._snapshots[gateway], self._values[gateway] = snapshot, values
+        return Encoding(dict(self._snapshots), refused)
+
+    def _snapshot(self, gateway: str, values: Mapping[tuple[str, str], Mapping[str, Any]]) -> Snapshot:
+        last, known = self._snapshots.get(gateway, {}), self._values.get(gateway, {})
+        snapshot: dict[str, dict[str, Encoded]] = {url: {} for url in _MESSAGES}
+        for (url, name), value in values.items():
+            is_known = known.get((url, name)) == value
+            snapshot[url][name] = last[url][name] if is_known else _encode(url, value)
+        return snapshot
 
 
 def _encode(url: str, value: Mapping[str, Any]) -> Encoded:
-    try:
-        message = json_format.ParseDict(value, _MESSAGES[url][0]())
-    except json_format.ParseError as error:
-        raise CallerError(f"no {url}: {error}") from error
+    message = json_format.ParseDict(value, _MESSAGES[url][0]())
     data = message.SerializeToString(deterministic=True)
     return Encoded(any_pb2.Any(type_url=url, value=data), hashlib.blake2b(data, digest_size=16).digest())
 

@@ -112,15 +112,17 @@ class Session:
             state = self._types[url]
             if state.subscribed and not state.awaiting and not self._settled(url):
                 yield self._respond(url, state)
-        if self.accepted and any(self._leaving.values()):
+        if any(self._leaving.values()) and self._nothing_leads_to_leaving():
             self._leaving = {CLUSTERS: {}, ASSIGNMENTS: {}}
             yield from self.responses()
 
     def _respond(self, url: str, state: _Type) -> Response:
         wanted = self._wanted(url)
         digests = {name: resource.digest for name, resource in wanted.items()}
+        # What an Envoy that comes back has of this type is known by its version alone: anything may change for it.
+        changed = not state.digests or any(digests.get(name, old) != old for name, old in state.digests.items())
         for child, parent in _PARENT.items():
-            if parent == url and any(digests.get(name, digest) != digest for name, digest in state.digests.items()):
+            if parent == url and changed:
                 self._types[child].stale = True
         self._responses += 1
         state.nonce = str(self._responses)
@@ -143,6 +145,13 @@ class Session:
         if not state.subscribed:
             return not self._snapshot[url]
         return not state.awaiting and not state.stale and state.sent == version_of(self._wanted(url))
+
+    def _nothing_leads_to_leaving(self) -> bool:
+        """Whether Envoy has taken all that decides where requests go; a refused listener decides nothing of it."""
+        refused = any(self._types[url].refusal for url in (CLUSTERS, ASSIGNMENTS, ROUTES))
+        # Envoy asks for no routes where it has no listener that works.
+        answered = all(map(self._settled, (CLUSTERS, ASSIGNMENTS, LISTENERS)))
+        return answered and not refused and (self._settled(ROUTES) or not self._types[ROUTES].subscribed)
 
     def _clusters_are_warm(self) -> bool:
         """Whether Envoy has all clusters, has asked for the endpoints of all of them, and has got them."""
