@@ -6,7 +6,7 @@ BENCHES := $(patsubst bench/%.py,%,$(wildcard bench/[a-z]*.py))
 .PHONY: help up test check format bench clean runtime dev peers
 
 help:
-	@echo "make up      serve SmolLM2-135M from two replicas on http://127.0.0.1:8080/v1 (Ctrl-C ends it)"
+	@echo "make up      serve SmolLM2-135M from two replicas on http://127.0.0.1:8080/v1 (Ctrl-C ends it); ARGS=\"--port 8081\" for another port"
 	@echo "make test    run the tests on real parts"
 	@echo "make check   lint, types, import contracts"
 	@echo "make bench   run all benchmarks; make bench-NAME runs one of: $(BENCHES)"
@@ -22,7 +22,7 @@ peers:
 	@$(PYTHON) scripts/bootstrap.py bench
 
 up: runtime
-	@exec $(BIN)/argosy up examples/smollm2.yaml
+	@exec $(BIN)/argosy up examples/smollm2.yaml $(ARGS)
 
 check: dev
 	@$(BIN)/ruff check --quiet

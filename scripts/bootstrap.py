@@ -100,4 +100,7 @@ def install_peers() -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    try:
+        main(sys.argv[1])
+    except KeyboardInterrupt:
+        sys.exit("\nargosy: interrupted; run it again to go on")

@@ -63,7 +63,10 @@ class TCPSocketAction(Value, frozen=True, kw_only=True):
 
 
 class Probe(Value, frozen=True, kw_only=True):
-    """How health is asked for; times in seconds."""
+    """How health is asked for; times in seconds.
+
+    `termination_grace_period_seconds` is the grace of a container that the probe has given up, in the pod's place.
+    """
 
     http_get: HTTPGetAction | None = None
     tcp_socket: TCPSocketAction | None = None
@@ -72,6 +75,7 @@ class Probe(Value, frozen=True, kw_only=True):
     timeout_seconds: int = 1
     success_threshold: int = 1
     failure_threshold: int = 3
+    termination_grace_period_seconds: int | None = None
 
 
 class ResourceRequirements(Value, frozen=True, kw_only=True):

@@ -2,8 +2,9 @@
 
     ArgosyError
     ├── PeerError      the other side broke the contract or is away; the caller may try again
-    └── CallerError    a bug of ours; never caught
-    UserError          what a person asked for cannot be done; carries what to do instead
+    ├── CallerError    a bug of ours; never caught
+    └── UserError      what a person asked for cannot be done; carries what to do instead
+        └── NotNow     it is right, and cannot be done as things are
 
 `Refused` is a value, not an exception: a decision that says no.
 """
@@ -25,6 +26,10 @@ class CallerError(ArgosyError):
 
 class UserError(ArgosyError):
     """A person's input cannot be honoured. The message names the thing, the reason and the fix."""
+
+
+class NotNow(UserError):  # noqa: N818 (named for the state)
+    """What a person asked for is right, and cannot be done as things are: nothing runs, or it is ending."""
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from argosy.base.errors import UserError
+from argosy.base.errors import NotNow, UserError
 
 VERBS = {
     "up": "serve the models of FILE… on this machine",
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except UserError as error:
         print(f"argosy {args.verb}: {error}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, NotNow) else 2
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
-from argosy.base.errors import UserError
+from argosy.base.errors import NotNow, UserError
 from argosy.cli.options import add_state_directory
 
 MAX_LINE_BYTES = 1 << 20
@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         return asyncio.run(_converse(args))
     except KeyboardInterrupt:
+        print()
         return 0
 
 
@@ -55,7 +56,7 @@ async def _converse(args: argparse.Namespace) -> int:
                 answer = await _answer(session, f"{url}/chat/completions", body)
                 messages.append({"role": "assistant", "content": answer})
         except aiohttp.ClientError as error:
-            raise UserError(f"{url} does not answer: {error}; is it running? argosy status") from error
+            raise NotNow(f"{url} does not answer: {error}; is it running? argosy status") from error
     return 0
 
 
@@ -66,12 +67,12 @@ async def _instance_url(args: argparse.Namespace) -> str:
     from argosy.edge.kube.remote import RemoteStore  # noqa: PLC0415
 
     try:
-        async with RemoteStore(running_instance(args).address) as store:
+        async with RemoteStore(running_instance(args)[0].address) as store:
             url = await gateway_url(store)
     except StoreUnavailable as error:
-        raise UserError(f"the instance is starting or ending: {error}; try again in a moment") from error
+        raise NotNow(f"the instance is starting or ending: {error}; try again in a moment") from error
     if not url:
-        raise UserError("the instance is starting; try again in a moment")
+        raise NotNow("the instance is starting; try again in a moment")
     return url
 
 
@@ -79,7 +80,7 @@ async def _first_model(session: Any, url: str) -> str:
     async with session.get(f"{url}/models") as response:
         models = [model["id"] for model in (await response.json())["data"]]
     if not models:
-        raise UserError(f"{url} serves no model yet; see: argosy status")
+        raise NotNow(f"{url} serves no model yet; see: argosy status")
     return str(models[0])
 
 

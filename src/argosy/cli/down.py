@@ -38,5 +38,8 @@ def run(args: argparse.Namespace) -> int:
             print(f"killed after {args.timeout:.0f} s")
             return 1
         time.sleep(POLL_S)
+    if state.socket.exists():
+        print("it was killed before it had ended; answers may have been cut")
+        return 1
     print("done")
     return 0

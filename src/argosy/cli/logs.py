@@ -8,7 +8,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from argosy.base.errors import UserError
+from argosy.base.errors import NotNow, UserError
 from argosy.cli.options import add_state_directory, state_directory
 
 POLL_S = 0.2
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         known = ", ".join(sorted(file.stem for file in folder.glob("*/*.log"))) or "none"
         raise UserError(f"there is no log of {args.name!r}; there are: {known}")
     if not files:
-        raise UserError(f"there are no logs in {folder}; start something with: argosy up")
+        raise NotNow(f"there are no logs in {folder}; start something with: argosy up")
     prefixed = len(files) > 1
     positions = {file: _print_tail(file, args.tail, prefixed=prefixed) for file in files}
     while args.follow:

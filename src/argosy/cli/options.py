@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from argosy.apps.local.state import StateDirectory
-from argosy.base.errors import UserError
+from argosy.base.errors import NotNow, UserError
 
 
 def add_state_directory(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +20,8 @@ def add_state_directory(parser: argparse.ArgumentParser) -> None:
 
 def state_directory(args: argparse.Namespace) -> StateDirectory:
     """Give the instance that a verb is about."""
+    if args.state_dir == "":
+        raise UserError("--state-dir is empty; name a folder, or leave it out")
     chosen = args.state_dir or os.environ.get("ARGOSY_STATE_DIR")
     if not chosen:
         base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
@@ -27,9 +29,10 @@ def state_directory(args: argparse.Namespace) -> StateDirectory:
     return StateDirectory(Path(chosen).expanduser().absolute())
 
 
-def running_instance(args: argparse.Namespace) -> StateDirectory:
-    """Give the instance, which must be running. Raises UserError otherwise."""
+def running_instance(args: argparse.Namespace) -> tuple[StateDirectory, int]:
+    """Give the instance and its supervisor's process id. Raises NotNow when it is not running."""
     state = state_directory(args)
-    if state.supervisor_pid() is None:
-        raise UserError(f"nothing is running in {state.root}; start it with: argosy up FILE")
-    return state
+    pid = state.supervisor_pid()
+    if pid is None:
+        raise NotNow(f"nothing is running in {state.root}; start it with: argosy up FILE")
+    return state, pid

@@ -38,17 +38,17 @@ class _Lines:
 
     def __init__(self, begun: float) -> None:
         self._begun = begun
-        self._ready: set[str] | None = None
+        self._said: set[str] | None = None
 
     def show(self, observation: "Observation") -> None:
-        ready = {name for name, is_ready, _ in _parts(observation) if is_ready}
-        for name in sorted(ready - self._ready) if self._ready is not None else ():
+        ready = {name for name, is_ready in _parts(observation) if is_ready}
+        for name in sorted(ready - self._said) if self._said is not None else ():
             print(f"  {name} is ready ({time.monotonic() - self._begun:.1f} s)", flush=True)
-        self._ready = ready
+        self._said = ready | (self._said or set())
 
 
 class _Bar:
-    """A bar over all parts, and what the first one that is not ready waits for."""
+    """A bar over all parts, and the names of those that are not ready."""
 
     def __init__(self, progress: Any) -> None:
         self._progress = progress
@@ -56,10 +56,9 @@ class _Bar:
 
     def show(self, observation: "Observation") -> None:
         parts = _parts(observation)
-        waiting = [f"{name}: {message}" for name, ready, message in parts if not ready]
-        done = sum(ready for _, ready, _ in parts)
-        text = (waiting or ["asking for a first token"])[0]
-        self._progress.update(self._task, total=len(parts), completed=done, description=text[:100])
+        waiting = [name for name, ready in parts if not ready]
+        text = f"waiting for {', '.join(waiting)}" if waiting else "asking for a first token"
+        self._progress.update(self._task, total=len(parts), completed=len(parts) - len(waiting), description=text)
 
 
 @contextlib.contextmanager
@@ -69,17 +68,23 @@ def display() -> Iterator[Display]:
         yield _Lines(time.monotonic())
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+    from rich.table import Column  # noqa: PLC0415
 
-    columns = (BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
+    columns = (
+        BarColumn(20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
+    )
     with Progress(*columns, transient=True) as progress:
         yield _Bar(progress)
 
 
-def _parts(observation: "Observation") -> list[tuple[str, bool, str]]:
-    """Give name, readiness and state of everything that must get ready."""
-    components = [(part.pod, part.ready, part.message) for part in observation.components]
-    replicas = [(replica.name, replica.ready, replica.message) for s in observation.services for replica in s.replicas]
-    return [*components, ("gateway", observation.gateway.programmed, observation.gateway.message), *replicas]
+def _parts(observation: "Observation") -> list[tuple[str, bool]]:
+    """Give name and readiness of everything that must get ready."""
+    components = [(part.name, part.ready) for part in observation.components]
+    replicas = [(replica.name, replica.ready) for service in observation.services for replica in service.replicas]
+    return [*components, ("routes", observation.gateway.programmed), *replicas]
 
 
 async def wait_until_ready(

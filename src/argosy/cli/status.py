@@ -2,10 +2,10 @@
 
 import argparse
 import asyncio
-import sys
 from typing import TYPE_CHECKING, Any
 
-from argosy.cli.options import add_state_directory, state_directory
+from argosy.base.errors import NotNow
+from argosy.cli.options import add_state_directory, running_instance
 
 if TYPE_CHECKING:
     from argosy.apps.local.observation import Observation, ServiceView
@@ -25,16 +25,11 @@ def run(args: argparse.Namespace) -> int:
     """Look once and print; 1 when nothing runs."""
     from argosy.edge.kube.port import StoreUnavailable  # noqa: PLC0415 (others start without)
 
-    state = state_directory(args)
-    pid = state.supervisor_pid()
-    if pid is None:
-        print(f"nothing is running in {state.root}; start it with: argosy up FILE", file=sys.stderr)
-        return 1
+    state, pid = running_instance(args)
     try:
         observation = asyncio.run(_observe(state.address, pid))
     except StoreUnavailable as error:
-        print(f"the supervisor (process {pid}) is starting or ending and does not answer: {error}", file=sys.stderr)
-        return 1
+        raise NotNow(f"the supervisor (process {pid}) is starting, ending or stopped: {error}") from error
     if args.json:
         import msgspec  # noqa: PLC0415
 
@@ -54,18 +49,18 @@ async def _observe(address: str, pid: int) -> "Observation":
 
 def _show(observation: "Observation") -> None:
     from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
 
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Console(highlight=False, markup=False)
     gateway = observation.gateway
     console.print(f"gateway    {gateway.url}  {'ready' if gateway.programmed else gateway.message}")
     console.print(
-        f"requests   {gateway.picks} picked, {gateway.reservations} running; {gateway.fail_opens} routed without the "
-        f"picker, {gateway.fallback_served} served further down its list, {gateway.served_not_picked} by none of it"
+        f"requests   {_number(gateway.picks)} picked, {_number(gateway.reservations)} running; "
+        f"{_number(gateway.fail_opens)} routed without the picker, {_number(gateway.fallback_served)} served further "
+        f"down its list, {_number(gateway.served_not_picked)} by none of it"
     )
     for service in observation.services:
         _show_service(console, service)
-    table = Table("component", "pid", "address", "restarts", "state", box=None, pad_edge=False)
+    table = _table("component", "pid", "address", "restarts", "state")
     for part in observation.components:
         table.add_row(part.name, str(part.pid or "-"), part.address or "", str(part.restarts), _state(part))
     console.print()
@@ -73,18 +68,16 @@ def _show(observation: "Observation") -> None:
 
 
 def _show_service(console: Any, service: "ServiceView") -> None:
-    from rich.table import Table  # noqa: PLC0415
-
     console.print()
-    console.print(f"{service.name}  model {service.model}  {service.message}  {service.requests} requests")
+    console.print(f"{service.name}  model {service.model}  {service.message}  requests: {_number(service.requests)}")
     if service.replicas:
-        table = Table("  replica", "pid", "endpoint", "picks", "restarts", "state", box=None, pad_edge=False)
+        table = _table("  replica", "pid", "endpoint", "picks", "restarts", "state")
         for replica in service.replicas:
             table.add_row(
                 f"  {replica.name}",
                 str(replica.pid or "-"),
                 replica.address or "",
-                str(replica.picks),
+                _number(replica.picks),
                 str(replica.restarts),
                 _state(replica),
             )
@@ -95,5 +88,17 @@ def _show_service(console: Any, service: "ServiceView") -> None:
         console.print(stand_in_table({service.name: service.stand_ins}))
 
 
+def _number(count: int | None) -> str:
+    return "unknown" if count is None else str(count)
+
+
 def _state(part: Any) -> str:
     return "ready" if part.ready else part.message
+
+
+def _table(*names: str) -> Any:
+    """Give a table whose last column is cut rather than wrapped: what it holds in full is in --json."""
+    from rich.table import Column, Table  # noqa: PLC0415
+
+    last = Column(names[-1], no_wrap=True, overflow="ellipsis")
+    return Table(*names[:-1], last, box=None, pad_edge=False)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from argosy.api.names import GATEWAY_PORT
-from argosy.base.errors import UserError
+from argosy.base.errors import NotNow, UserError
 from argosy.cli.options import add_state_directory, state_directory
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         return _detach(state, args)
     held = state.acquire()
     if held is None:
-        raise UserError(f"another `argosy up` is starting in {state.root}; wait for it, or choose another --state-dir")
+        raise NotNow(f"another `argosy up` is starting in {state.root}; wait for it, or choose another --state-dir")
     with held:
         return asyncio.run(_serve(state, loaded, port, args))
 
@@ -207,13 +207,11 @@ async def _change(state: "StateDirectory", args: argparse.Namespace, services: "
         async with RemoteStore(state.address) as store:
             url = await gateway_url(store)
             if args.port is not None and url and f":{args.port}/" not in url:
-                raise UserError(f"an instance runs at {url}; to change its port, end it first: argosy down")
+                raise NotNow(f"an instance runs at {url}; to change its port, end it first: argosy down")
             if args.files:
                 done = await make_services_so(store, services)
                 changes = [f"{what}: {', '.join(names)}" for what, names in done.items() if names]
                 print(f"running instance updated; {'; '.join(changes) or 'nothing differs'}", flush=True)
     except StoreUnavailable as error:
-        raise UserError(
-            f"the instance in {state.root} is starting or ending ({error}); try again in a moment"
-        ) from error
+        raise NotNow(f"the instance in {state.root} is starting or ending ({error}); try again in a moment") from error
     return 0 if await _report_ready(state, state.supervisor_pid, args.timeout) else 1

@@ -8,7 +8,7 @@ from argosy import __version__
 
 def register(subparsers: Any, summary: str) -> None:
     """Add the verb."""
-    parser = subparsers.add_parser("version", help=summary, description=summary)
+    parser = subparsers.add_parser("version", help=summary, description=summary, epilog="example: argosy version")
     parser.set_defaults(run=run)
 
 

@@ -46,6 +46,8 @@ DRAIN_S: Final = 120
 """How long running answers may take after SIGTERM before they are cut off."""
 WRITE_TIMEOUT_S: Final = 60
 """How long a client may take nothing of its answer before it is cut off."""
+STUCK_GRACE_S: Final = 5
+"""The grace of a server that no longer answers: it will not drain, and requests wait for it in vain."""
 GRACE_S: Final = DRAIN_S + 10
 """`terminationGracePeriodSeconds`: the drain and the time to say goodbye."""
 
@@ -68,7 +70,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 STARTUP_PROBE: Final = Probe(path=HEALTH_PATH, period_s=1, timeout_s=2, failure_threshold=600)
 """Ten minutes to read large weights; the embedded ones take half a second."""
 READINESS_PROBE: Final = Probe(path=HEALTH_PATH, period_s=2, timeout_s=2, failure_threshold=2)
-LIVENESS_PROBE: Final = Probe(path=PING_PATH, period_s=5, timeout_s=5, failure_threshold=6)
+LIVENESS_PROBE: Final = Probe(path=PING_PATH, period_s=5, timeout_s=5, failure_threshold=4)
 """Patient: prompts of a loaded machine may hold every core for seconds."""
 
 REQUESTS_RUNNING: Final = "vllm:num_requests_running"

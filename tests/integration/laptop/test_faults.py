@@ -153,6 +153,26 @@ async def test_a_replica_made_ten_times_slower_gets_at_most_a_fifth_of_the_picks
     assert picks[0] <= sum(picks) / 5, picks
 
 
+async def test_a_replica_that_hangs_is_replaced_and_its_waiting_requests_are_answered_elsewhere(
+    own_instance: Laptop,
+) -> None:
+    victim = own_instance.service()["replicas"][0]
+    os.kill(victim["pid"], signal.SIGSTOP)
+    timeout = aiohttp.ClientTimeout(total=60)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
+
+        async def ask() -> int:
+            async with session.post(f"{own_instance.url}/v1/chat/completions", json=CHAT) as response:
+                await response.read()
+                return response.status
+
+        assert await asyncio.gather(*(ask() for _ in range(6))) == [200] * 6
+    await asyncio.to_thread(
+        own_instance.wait_until,
+        lambda status: all(r["ready"] and r["pid"] != victim["pid"] for r in status["services"][0]["replicas"]),
+    )
+
+
 async def test_a_changed_service_rolls_under_load_without_a_failed_request(
     own_instance: Laptop, tmp_path: Path
 ) -> None:

@@ -44,10 +44,11 @@ class World:
 
     def __init__(self) -> None:
         self.pods: dict[Key, Pod] = {}
+        self.cpus = 2
 
     def step(self, wanted: Deployment) -> bool:
         """Apply one round of changes; say whether there were any."""
-        changes = pod_changes(wanted, self.pods.values())
+        changes = pod_changes(wanted, self.pods.values(), cpus=self.cpus)
         for key in changes.delete:
             del self.pods[key]
         for pod in changes.create:
@@ -130,7 +131,7 @@ def test_recreate_takes_the_same_names_at_once() -> None:
 
 
 def test_a_rolling_update_does_not_take_the_name_of_a_process_that_drains() -> None:
-    changes = pod_changes(deployment(1), [], draining=frozenset({Key("default", "demo-0")}))
+    changes = pod_changes(deployment(1), [], cpus=2, draining=frozenset({Key("default", "demo-0")}))
     assert [pod.metadata.name for pod in changes.create] == ["demo-1"]
 
 
@@ -140,7 +141,7 @@ def test_the_status_counts_ready_pods(ready: int, status: str) -> None:
     world.step(deployment(2))
     for index in range(ready):
         world.make_ready(f"demo-{index}")
-    changes = pod_changes(deployment(2), world.pods.values())
+    changes = pod_changes(deployment(2), world.pods.values(), cpus=2)
     assert changes.status.ready_replicas == ready
     assert changes.status.conditions[0].status == status
 
@@ -149,4 +150,18 @@ def test_pods_of_others_are_left_alone() -> None:
     stranger = Pod(
         metadata=ObjectMeta(name="demo-0", namespace="default", labels={"app": "demo"}), spec=PodSpec(containers=())
     )
-    assert pod_changes(deployment(0), [stranger]).delete == ()
+    assert pod_changes(deployment(0), [stranger], cpus=2).delete == ()
+
+
+def test_pods_that_were_given_other_cpus_are_replaced_one_by_one() -> None:
+    world = World()
+    world.step(deployment(2))
+    world.make_all_ready()
+    before = {pod.metadata.labels["pod-template-hash"] for pod in world.pods.values()}
+    world.cpus = 1
+    while world.step(deployment(2)):
+        assert world.ready >= 2
+        world.make_all_ready()
+    after = {pod.metadata.labels["pod-template-hash"] for pod in world.pods.values()}
+    assert len(after) == 1
+    assert not before & after

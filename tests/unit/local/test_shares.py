@@ -4,8 +4,7 @@ import os
 
 import pytest
 
-from argosy.api.kubernetes import Deployment, Pod
-from argosy.api.objects import ObjectMeta
+from argosy.api.kubernetes import Deployment
 from argosy.apps.local.node import cpu_limit, cpu_share
 from argosy.decide.planning.plan import plan
 from harness.specs import service
@@ -29,4 +28,9 @@ def test_cpus_are_shared_out_among_all_engines(
 @pytest.mark.parametrize(("share", "limit"), [(1, 1), (2, 2), (8, 2)])
 def test_an_engine_gets_no_more_than_its_limit(share: int, limit: int) -> None:
     template = next(d for d in deployments(1) if d.metadata.name == "m0").spec.template
-    assert cpu_limit(Pod(metadata=ObjectMeta(name="m0-0"), spec=template.spec), share) == limit
+    assert cpu_limit(template.spec, share) == limit
+
+
+def test_a_component_without_a_limit_is_given_no_number() -> None:
+    gateway = next(d for d in deployments(1) if d.metadata.name == "argosy-gateway")
+    assert cpu_limit(gateway.spec.template.spec, 1) == cpu_limit(gateway.spec.template.spec, 8) == 0

@@ -44,5 +44,5 @@ def test_a_path_too_long_for_a_socket_is_refused_with_what_to_do(tmp_path: Path)
 
 def test_a_file_where_the_folder_should_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot write"):
+    with pytest.raises(UserError, match="cannot use"):
         StateDirectory(tmp_path / "file").prepare()

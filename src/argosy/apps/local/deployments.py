@@ -29,18 +29,23 @@ class PodChanges(msgspec.Struct, frozen=True, kw_only=True):
     status: DeploymentStatus
 
 
-def template_hash(deployment: Deployment) -> str:
-    """Give the revision's name: a hash of the pod template."""
-    return hashlib.sha256(msgspec.json.encode(deployment.spec.template, order="deterministic")).hexdigest()[:10]
+def template_hash(deployment: Deployment, cpus: int) -> str:
+    """Give the revision's name: a hash of the pod template, and of the CPUs that a pod is given."""
+    template = msgspec.json.encode(deployment.spec.template, order="deterministic")
+    return hashlib.sha256(b"%d %s" % (cpus, template)).hexdigest()[:10]
 
 
-def pod_changes(deployment: Deployment, pods: Iterable[Pod], draining: frozenset[Key] = frozenset()) -> PodChanges:
+def pod_changes(
+    deployment: Deployment, pods: Iterable[Pod], *, cpus: int, draining: frozenset[Key] = frozenset()
+) -> PodChanges:
     """Give the changes that bring the Deployment's pods nearer to what is wanted.
 
-    `pods` are all pods of the namespace or more; `draining` are names whose process has not ended yet.
+    `pods` are all pods of the namespace or more; `cpus` are those that each pod may use: pods that were given another
+    number are replaced, since threads beyond the cores would slow all of them down. `draining` are names whose process
+    has not ended yet.
     """
     mine = sorted((pod for pod in pods if _owned(pod, deployment)), key=_index)
-    revision = template_hash(deployment)
+    revision = template_hash(deployment, cpus)
     new = [pod for pod in mine if pod.metadata.labels.get(TEMPLATE_HASH_LABEL) == revision]
     old = [pod for pod in mine if pod.metadata.labels.get(TEMPLATE_HASH_LABEL) != revision]
     wanted = deployment.spec.replicas

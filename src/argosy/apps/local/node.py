@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
-from argosy.api.kubernetes import Deployment, Pod, PodStatus, Service
+from argosy.api.kubernetes import Deployment, Pod, PodSpec, PodStatus, Service
 from argosy.api.names import ENGINE_LABEL, ENGINE_PORT, METRICS_PORT, PICKER_PORT, SERVICE_LABEL, XDS_PORT
 from argosy.api.objects import Condition, Key
 from argosy.api.quantity import quantity
@@ -118,7 +118,7 @@ class Node:
             commands=self._commands,
             inherited={**self._inherited, "ARGOSY_INSTANCE": str(self._state.root)},
             variables=variables,
-            limits={"cpu": str(cpu_limit(pod, share))},
+            limits={"cpu": str(cpu_limit(pod.spec, share))},
             logs=self._state.logs_of(pod.key.namespace),
         )
 
@@ -149,7 +149,7 @@ class Node:
 
 
 def taken_port(state: StateDirectory) -> int | None:
-    """Give a port of pods that some program holds on all addresses, so that no pod could listen; None when there is none."""
+    """Give a port of pods that some program holds on all addresses, so that no pod could listen there, or None."""
     tried = list(candidates(str(state.root), "probe"))
     return next((port for port in POD_PORTS if not any(bindable(address, (port,)) for address in tried)), None)
 
@@ -160,10 +160,11 @@ def cpu_share(deployments: Iterable[Deployment]) -> int:
     return max(1, len(os.sched_getaffinity(0)) // max(1, engines))
 
 
-def cpu_limit(pod: Pod, share: int) -> int:
-    """Give the CPUs of a pod: its limit, but no more than its share of the machine."""
-    limits = [c.resources.limits.get("cpu") for c in pod.spec.containers if c.resources is not None]
-    return min([share, *(math.ceil(quantity(limit)) for limit in limits if limit is not None)])
+def cpu_limit(spec: PodSpec, share: int) -> int:
+    """Give the CPUs of a pod: its limit, but no more than its share; 0 where it has none, and takes what it gets."""
+    limits = [c.resources.limits.get("cpu") for c in spec.containers if c.resources is not None]
+    given = [math.ceil(quantity(limit)) for limit in limits if limit is not None]
+    return min(share, *given) if given else 0
 
 
 def waiting(reason: str, message: str) -> PodStatus:

@@ -38,7 +38,10 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Replica(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker of a service; `address` is its endpoint, `picks` the requests that the picker sent there."""
+    """A worker of a service.
+
+    `address` is its endpoint, `picks` the requests that the picker sent there, None when that is not known.
+    """
 
     name: str
     pid: int | None
@@ -46,13 +49,14 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
     ready: bool
     restarts: int
     message: str
-    picks: int
+    picks: int | None
 
 
 class ServiceView(msgspec.Struct, frozen=True, kw_only=True):
     """A service.
 
-    `requests` were picked for it since the picker started, `running` have not ended. `settled` says that nothing is
+    `requests` were picked for it since the picker started, `running` have not ended; None while the picker does not
+    answer. `settled` says that nothing is
     changing any more: the newest revision has all its replicas.
     """
 
@@ -63,8 +67,8 @@ class ServiceView(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     wanted: int
     settled: bool
-    requests: int
-    running: int
+    requests: int | None
+    running: int | None
     replicas: tuple[Replica, ...]
     conditions: tuple[Condition, ...]
     stand_ins: tuple[StandIn, ...]
@@ -80,17 +84,17 @@ class GatewayView(msgspec.Struct, frozen=True, kw_only=True):
 
     `fail_opens` are requests that Envoy routed without the picker; `served_not_picked` are answers from an endpoint
     that the picker had not named, `fallback_served` from one further down its list. All count since their process
-    started.
+    started; None while it does not answer.
     """
 
     url: str
     programmed: bool
     message: str
-    picks: int
-    reservations: int
-    fail_opens: int
-    served_not_picked: int
-    fallback_served: int
+    picks: int | None
+    reservations: int | None
+    fail_opens: int | None
+    served_not_picked: int | None
+    fallback_served: int | None
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
@@ -287,8 +291,10 @@ def _sum(pages: Iterable[Samples]) -> Samples:
     return total
 
 
-def _total(samples: Samples, name: str, **labels: str) -> int:
-    """Add the values of a metric over all label sets that contain `labels`."""
+def _total(samples: Samples, name: str, **labels: str) -> int | None:
+    """Add the values of a metric over all label sets that contain `labels`; None when there is no page to read."""
+    if not samples:
+        return None
     return int(
         sum(
             value

@@ -80,8 +80,10 @@ class StateDirectory(msgspec.Struct, frozen=True):
             self.root.chmod(0o700)
             self.logs.mkdir(mode=0o700, exist_ok=True)
             probe = self.root / ".write-probe"
-            probe.write_bytes(b"\0" * 65536)
-            probe.unlink()
+            try:
+                probe.write_bytes(b"\0" * 65536)
+            finally:
+                probe.unlink(missing_ok=True)
         except OSError as error:
             raise disk_error(self.root, error) from error
 
@@ -118,6 +120,8 @@ class StateDirectory(msgspec.Struct, frozen=True):
                 return None
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise disk_error(self.root, error) from error
 
 
 def disk_error(path: Path, error: OSError) -> UserError:
@@ -130,4 +134,4 @@ def disk_error(path: Path, error: OSError) -> UserError:
         errno.ENOTDIR: "a part of the path is a file; choose another folder with --state-dir",
         errno.EEXIST: "a file stands where a folder is needed; choose another folder with --state-dir",
     }
-    return UserError(f"cannot write to {path}: {fixes.get(error.errno or 0, error.strerror)}")
+    return UserError(f"cannot use {path}: {fixes.get(error.errno or 0, error.strerror)}")

@@ -24,7 +24,7 @@ from argosy.api.llmservice import LLMService
 from argosy.api.objects import Object
 from argosy.apps.local.deployments import pod_changes
 from argosy.apps.local.images import local_commands
-from argosy.apps.local.node import Machine, Node
+from argosy.apps.local.node import Machine, Node, cpu_limit, cpu_share
 from argosy.apps.local.observation import gateway_url
 from argosy.apps.local.state import StateDirectory
 from argosy.apps.local.weights import KnownWeights
@@ -36,7 +36,7 @@ from argosy.decide.planning.stand_ins import served
 from argosy.decide.planning.status import statuses
 from argosy.edge.kube.cache import Cache
 from argosy.edge.kube.memory import InMemoryStore
-from argosy.edge.kube.port import ObjectStore
+from argosy.edge.kube.port import NotFound, ObjectStore
 from argosy.edge.kube.serve import serve_store
 
 USER, PLANNER, DEPLOYMENTS = "user", "planner", "deployments"
@@ -128,7 +128,8 @@ async def _reconcile(store: InMemoryStore, node: Node, setting: Setting, known: 
     deployments, pods = (await store.list(Deployment)).items, (await store.list(Pod)).items
     url = await gateway_url(store)
     for service in statuses(services, planned, deployments, pods, now=rfc3339_now(), url=url):
-        await store.write_status(service)
+        with contextlib.suppress(NotFound):  # removed meanwhile: the next pass plans without it
+            await store.write_status(service)
     return left_off
 
 
@@ -158,8 +159,10 @@ async def _apply_plan(
 async def _apply_deployments(store: InMemoryStore, node: Node) -> None:
     pods = (await store.list(Pod)).items
     deployments = (await store.list(Deployment)).items
+    share = cpu_share(deployments)
     for deployment in deployments:
-        changes = pod_changes(deployment, pods, node.draining)
+        cpus = cpu_limit(deployment.spec.template.spec, share)
+        changes = pod_changes(deployment, pods, cpus=cpus, draining=node.draining)
         uids = {pod.key: pod.metadata.uid for pod in pods}
         for key in changes.delete:
             await store.delete(Pod, key, uid=uids[key])

@@ -67,6 +67,8 @@ PICKER_IMAGE: Final = f"argosy/picker:{__version__}"
 ENVOY_IMAGE: Final = "envoyproxy/envoy:distroless-v1.40.0"
 ADMIN_PORT: Final = 9901
 ENVOY_STATS_PORT: Final = METRICS_PORT
+STARTUP_FAILURES: Final = 600
+STUCK_GRACE_S: Final = 5
 ENVOY_GRACE_S: Final = 130
 """As long as an engine may drain: answers stream through Envoy until their end."""
 READINESS_PERIOD_S: Final = 1
@@ -145,7 +147,7 @@ def _picker() -> _Component:
         env=(POD_IP,),
         resources=_resources(cpu="250m", memory="128Mi"),
         readiness_probe=_answering("/readyz"),
-        liveness_probe=_answering("/healthz", every_s=LIVENESS_PERIOD_S),
+        liveness_probe=_stuck(_answering("/healthz", every_s=LIVENESS_PERIOD_S)),
     )
     ports = {"ext-proc": PICKER_PORT, "metrics": METRICS_PORT}
     return _Component(name="argosy-picker", container=container, ports=ports, recreate=False)
@@ -165,8 +167,10 @@ def _envoy(installation: Installation) -> _Component:
         args=envoy_arguments(config),
         env=(POD_IP, _POD_NAME, EnvVar(name="ADMIN_ADDRESS", value="127.0.0.1")),
         resources=_resources(cpu="250m", memory="128Mi"),
+        # Ready once it has had a configuration, and then for as long as its threads turn.
+        startup_probe=msgspec.structs.replace(_answering("/ready"), failure_threshold=STARTUP_FAILURES),
         readiness_probe=_answering("/ready"),
-        liveness_probe=_listening("metrics", every_s=LIVENESS_PERIOD_S),
+        liveness_probe=_stuck(_answering("/ready", every_s=LIVENESS_PERIOD_S)),
     )
     ports = {"http": installation.port, "metrics": ENVOY_STATS_PORT}
     return _Component(name="argosy-envoy", container=container, ports=ports, recreate=True, grace_s=ENVOY_GRACE_S)
@@ -183,6 +187,11 @@ def _answering(path: str, *, every_s: int = READINESS_PERIOD_S) -> Probe:
 
 def _listening(port: str, *, every_s: int = READINESS_PERIOD_S) -> Probe:
     return Probe(tcp_socket=TCPSocketAction(port=port), period_seconds=every_s, timeout_seconds=2)
+
+
+def _stuck(probe: Probe) -> Probe:
+    """Give a liveness probe whose victim is not waited for: it would not drain."""
+    return msgspec.structs.replace(probe, termination_grace_period_seconds=STUCK_GRACE_S)
 
 
 def _service(component: _Component) -> Service:

@@ -150,7 +150,7 @@ def _engine(this: Served) -> tuple[Container, tuple[Volume, ...]]:
         resources=_resources(this, settings, cpu),
         startup_probe=_probe(llama_cpp.STARTUP_PROBE),
         readiness_probe=_probe(llama_cpp.READINESS_PROBE),
-        liveness_probe=_probe(llama_cpp.LIVENESS_PROBE),
+        liveness_probe=_probe(llama_cpp.LIVENESS_PROBE, grace_s=llama_cpp.STUCK_GRACE_S),
         volume_mounts=mounts,
         security_context=UNPRIVILEGED,
     )
@@ -192,12 +192,13 @@ def _resources(this: Served, settings: llama_cpp.Settings, cpu: str) -> Resource
     )
 
 
-def _probe(probe: llama_cpp.Probe) -> Probe:
+def _probe(probe: llama_cpp.Probe, *, grace_s: int | None = None) -> Probe:
     return Probe(
         http_get=HTTPGetAction(path=probe.path, port="http"),
         period_seconds=probe.period_s,
         timeout_seconds=probe.timeout_s,
         failure_threshold=probe.failure_threshold,
+        termination_grace_period_seconds=grace_s,
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from argosy.api.kubernetes import Container, ContainerStatus
+from argosy.api.kubernetes import Container, ContainerStatus, Probe
 from argosy.edge.processes.backoff import Backoff
 from argosy.edge.processes.logfile import LogFile
 from argosy.edge.processes.probes import asker, probe_health
@@ -152,7 +152,7 @@ class ContainerProcess:
                     break
                 await self._be(ready=False, why=f"it has not started yet: {why}")
         if not health.healthy:
-            await self._condemn(process, f"startup probe failed: {why}")
+            await self._condemn(process, probe, f"startup probe failed: {why}")
         return bool(health.healthy)
 
     async def _follow_liveness(self, process: Process) -> None:
@@ -163,7 +163,7 @@ class ContainerProcess:
         async with aclosing(probe_health(probe, ask, at_first=True)) as answers:
             async for health, why in answers:
                 if not health.healthy:
-                    await self._condemn(process, f"liveness probe failed: {why}")
+                    await self._condemn(process, probe, f"liveness probe failed: {why}")
                     return
 
     async def _follow_readiness(self) -> None:
@@ -177,11 +177,12 @@ class ContainerProcess:
                 ready = bool(health.healthy)
                 await self._be(ready=ready, why="it answers" if ready else f"it is not ready: {why}")
 
-    async def _condemn(self, process: Process, verdict: str) -> None:
+    async def _condemn(self, process: Process, probe: Probe, verdict: str) -> None:
         """End a process that its probes have given up."""
         self._verdict = verdict
         await self._be(ready=False, why=verdict)
-        await process.terminate(self._setting.grace_s)
+        grace_s = probe.termination_grace_period_seconds
+        await process.terminate(self._setting.grace_s if grace_s is None else grace_s)
 
     async def _be(self, *, ready: bool, why: str) -> None:
         if (ready, why) != (self._ready, self.why) and not self._stopping.is_set():
