@@ -126,6 +126,8 @@ def test_a_body_that_names_no_model_for_sure_is_400(body: bytes) -> None:
 
 def test_a_body_above_the_limit_is_413_as_soon_as_its_length_is_known() -> None:
     bench = Bench(gateway(), *service("a", [ONE], model="m"))
+    packed = RequestHead(headers={**HEAD, "content-encoding": "gzip"})
+    assert error(bench.picker.early_answer(packed) or Answer(status=0, body=b""))[0] == 415
     announced = RequestHead(headers={**HEAD, "content-length": str(MAX_BODY_BYTES + 1)})
     assert error(bench.picker.early_answer(announced) or Answer(status=0, body=b""))[0] == 413
     assert error(bench.ask(b" " * (MAX_BODY_BYTES + 1)))[0] == 413

@@ -41,6 +41,12 @@ def too_large(body_bytes: int) -> Refusal:
     return _refusal("too_large", 413, openai.error_body(sentence, kind=openai.INVALID_REQUEST, code="body_too_large"))
 
 
+def encoded(encoding: str) -> Refusal:
+    """Refuse a body that is compressed: 415. Unpacking it would be a way to fill our memory."""
+    sentence = f"The body has content-encoding {encoding[:40]}; send it as it is."
+    return _refusal("encoded", 415, openai.error_body(sentence, kind=openai.INVALID_REQUEST, code="encoded_body"))
+
+
 def unknown_model(model: str, served: Collection[str]) -> Refusal:
     """Refuse a model that no route leads to: 404."""
     return _refusal("model_not_found", 404, openai.model_not_found(model, served))

@@ -53,7 +53,10 @@ class Picker:
         self._metrics.know(world.pools, endpoints, world.models)
 
     def early_answer(self, head: RequestHead) -> Answer | None:
-        """Refuse a body that announces itself as too large, before it is sent."""
+        """Refuse a body that announces itself as too large or compressed, before it is sent."""
+        encoding = head.headers.get("content-encoding", "identity")
+        if encoding.lower() != "identity":
+            return self._counted(answers.encoded(encoding))
         length = head.headers.get("content-length", "")
         if length.isdecimal() and int(length) > MAX_BODY_BYTES:
             return self._counted(answers.too_large(int(length)))

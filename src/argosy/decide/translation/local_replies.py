@@ -22,7 +22,7 @@ def local_replies() -> dict[str, Any]:
     """
     too_large = f"the request body is larger than {MAX_BODY_BYTES} bytes"
     too_late = "the request did not arrive whole in time"
-    unready = "no worker of this model can take the request now"
+    unready = "no worker can take this request now: its model is unknown here, or none of its replicas is ready"
     return {
         "mappers": [
             _mapper({"status_code_filter": _status_is(408)}, _error(too_late, "invalid_request_error", "408")),

@@ -72,7 +72,10 @@ def _models(entries: Iterable[RouteEntry]) -> Iterator[dict[str, Any]]:
 def _document(path: str, content: dict[str, Any]) -> dict[str, Any]:
     off = message("extensions.filters.http.ext_proc.v3.ExtProcPerRoute", disabled=True)
     return {
-        "match": {"path": path, "headers": [_equals(":method", "GET")]},
+        "match": {
+            "path": path,
+            "headers": [{"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}],
+        },
         **_direct_response(200, json.dumps(content)),
         "typed_per_filter_config": {"envoy.filters.http.ext_proc": off},
     }
