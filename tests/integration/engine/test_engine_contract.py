@@ -138,12 +138,21 @@ BAD_CHATS: dict[str, Any] = {
     "an unknown response format": chat_body("", response_format={"type": "poem"}),
     "a broken schema": chat_body("", response_format={"type": "json_schema", "json_schema": {"schema": {"type": 1}}}),
     "tools as a number": chat_body("", tools=5),
+    "more messages than the context has tokens": {"messages": [{"role": "user", "content": ""}] * 10_000},
+    "more text than the context holds": chat_body("some words " * 20_000),
+    "a body that no prompt needs": chat_body("", metadata="x" * 1_000_000),
+    "a long memory for penalties": chat_body("", repeat_last_n=10**9, repetition_penalty=1.1),
+    "a pattern that never ends": chat_body(
+        "",
+        response_format={"type": "json_object", "schema": {"type": "string", "pattern": "^((a?){0,30}){0,30}$"}},
+    ),
 }
 BAD_COMPLETIONS: dict[str, Any] = {
     "no prompt": {"model": MODEL},
     "two prompts": {"prompt": ["a", "b"]},
     "tokens that do not exist": {"prompt": [99_999_999]},
     "negative tokens": {"prompt": [-3]},
+    "tokens above 32 bits": {"prompt": [2**40]},
     "an object": {"prompt": {}},
     "echo": {"prompt": "a", "echo": True},
     "a suffix": {"prompt": "a", "suffix": "b"},
@@ -158,7 +167,8 @@ BAD_COMPLETIONS: dict[str, Any] = {
 )
 async def test_a_bad_body_is_a_400_with_a_reason_and_counts_nowhere(engine: Engine, path: str, body: Any) -> None:
     before = await engine.metrics()
-    status, answer = await engine.post(path, body)
+    async with asyncio.timeout(2):
+        status, answer = await engine.post(path, body)
     assert status == 400, answer
     assert answer["error"]["type"] == "invalid_request_error"
     assert len(answer["error"]["message"]) > 10

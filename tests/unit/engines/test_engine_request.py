@@ -7,15 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.apps.engine.request import WITHHELD, Kind, Request, Unfit, read_request
+from argosy.apps.engine.request import MAX_MESSAGES, MAX_TOOLS, Kind, Request, Unfit, read_request
 
-CHAT = {"model": "smollm2", "messages": [{"role": "user", "content": "Hi"}]}
-COMPLETION = {"prompt": "The sky"}
+CONTEXT = 2048
+CHAT: dict[str, Any] = {"model": "smollm2", "messages": [{"role": "user", "content": "Hi"}]}
+COMPLETION: dict[str, Any] = {"prompt": "The sky"}
 
 
 def _read(body: Any, kind: Kind = "chat") -> Request | Unfit:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return read_request(data, kind=kind, served=("smollm2", "small"), name="smollm2")
+    return read_request(data, kind=kind, served=("smollm2", "small"), name="smollm2", context_tokens=CONTEXT)
 
 
 def _payload(body: Any, kind: Kind = "chat") -> Any:
@@ -50,12 +51,15 @@ def test_another_model_is_named_in_the_refusal() -> None:
     assert refused.model == "other"
 
 
-def test_fields_that_reach_into_the_server_are_withheld_and_others_pass() -> None:
-    payload = _payload(CHAT | dict.fromkeys(WITHHELD, 1) | {"min_p": 0.1, "grammar": "root ::= [a]", "top_k": None})
-    assert payload["return_progress"] is True
-    assert not payload.keys() & (WITHHELD - {"return_progress"})
-    assert (payload["min_p"], payload["grammar"]) == (0.1, "root ::= [a]")
-    assert "top_k" not in payload
+UNLISTED = ("id_slot", "n_cmpl", "lora", "verbose", "samplers", "n_probs", "n_predict", "mirostat", "chat_parser")
+
+
+def test_only_listed_fields_reach_llama_cpp_and_others_are_ignored() -> None:
+    sent_by_clients = {"user": "me", "metadata": {}, "store": True, "service_tier": "auto", "anything": [1]}
+    listed = {"min_p": 0.1, "repeat_last_n": 64, "tool_choice": "auto"}
+    payload = _payload(CHAT | dict.fromkeys(UNLISTED, 1) | sent_by_clients | listed | {"top_k": None})
+    ours = {"stream": True, "stream_options": {"include_usage": True}, "return_progress": True}
+    assert payload == CHAT | listed | ours
 
 
 def test_vllms_name_of_a_penalty_is_translated() -> None:
@@ -72,7 +76,9 @@ def test_one_prompt_may_be_text_or_tokens(prompt: Any) -> None:
     assert _payload({"prompt": prompt}, "completion")["prompt"] in ("a", [1, 2], [1])
 
 
-@pytest.mark.parametrize("prompt", [[], ["a", "b"], [[1]], ["a", 1], [True], [1.5], 5, None, {}])
+@pytest.mark.parametrize(
+    "prompt", [[], ["a", "b"], [[1]], ["a", 1], [True], [1.5], 5, None, {}, [2**40], [-1], [1] * 2049]
+)
 def test_anything_else_is_no_prompt(prompt: Any) -> None:
     assert isinstance(_read({"prompt": prompt}, "completion"), Unfit)
 
@@ -81,8 +87,8 @@ def test_anything_else_is_no_prompt(prompt: Any) -> None:
     ("body", "reason"),
     [
         (b"", "not JSON"),
-        (b'{"messages": "\xff"}', "not UTF-8"),
-        (b"[" * 100_000, "nested too deeply"),
+        (b'{"messages": [{"role": "\xff"}]}', "not UTF-8"),
+        (b'{"messages": [{"role": ' + b"[" * 100_000, "nested too deeply"),
         (b"[]", "Expected `object`"),
         (CHAT | {"messages": []}, "$.messages"),
         (CHAT | {"temperature": "hot"}, "$.temperature"),
@@ -90,6 +96,22 @@ def test_anything_else_is_no_prompt(prompt: Any) -> None:
         (CHAT | {"n": 2}, "$.n"),
         (CHAT | {"stream": "yes"}, "$.stream"),
         (CHAT | {"logit_bias": {"5": "x"}}, "$.logit_bias"),
+        (CHAT | {"logit_bias": {"word": 1}}, "$.logit_bias"),
+        (CHAT | {"logit_bias": dict.fromkeys(map(str, range(1025)), 1)}, "$.logit_bias"),
+        (CHAT | {"repeat_last_n": 1_000_000_000}, "`repeat_last_n`"),
+        (CHAT | {"dry_penalty_last_n": CONTEXT + 1}, "`dry_penalty_last_n`"),
+        (CHAT | {"dry_allowed_length": -1}, "$.dry_allowed_length"),
+        (CHAT | {"stop": ["x"] * 17}, "$.stop"),
+        (CHAT | {"stop": "x" * 257}, "$.stop"),
+        (CHAT | {"top_logprobs": 21}, "$.top_logprobs"),
+        (CHAT | {"grammar": 'root ::= "a"'}, "$.grammar"),
+        (CHAT | {"json_schema": {}}, "$.json_schema"),
+        (CHAT | {"tools": [{}] * (MAX_TOOLS + 1)}, "$.tools"),
+        (CHAT | {"tools": [{"function": {"parameters": {"enum": [1] * 300}}}]}, "schema"),
+        (CHAT | {"response_format": {"type": "json_object", "schema": {"enum": [1] * 300}}}, "schema"),
+        (CHAT | {"response_format": {"type": "json_schema", "json_schema": {"schema": {"enum": [1] * 300}}}}, "schema"),
+        (CHAT | {"messages": CHAT["messages"] * (MAX_MESSAGES + 1)}, "`messages` has 1025"),
+        (CHAT | {"messages": [{"role": "user", "content": "some words " * 4000}]}, "cannot fit"),
     ],
 )
 def test_a_refusal_names_the_field_or_the_mistake(body: Any, reason: str) -> None:
@@ -101,3 +123,12 @@ def test_a_refusal_names_the_field_or_the_mistake(body: Any, reason: str) -> Non
 @given(body=st.binary(max_size=60))
 def test_no_body_breaks_the_reader(body: bytes) -> None:
     assert isinstance(_read(body), Unfit)
+
+
+def test_runs_of_one_character_may_be_long_tokens() -> None:
+    assert isinstance(_read({"prompt": " " * 100_000 + "─" * 10_000}, "completion"), Request)
+
+
+@given(text=st.text(max_size=CONTEXT))
+def test_text_that_could_fit_is_never_refused(text: str) -> None:
+    assert isinstance(_read({"prompt": text}, "completion"), Request)

@@ -3,17 +3,22 @@
 Rules of this file:
 - Status and headers leave with the first token: until then a gateway can send the request elsewhere.
 - A client that takes nothing for `write_timeout_s` is cut off.
-- An answer that cannot be finished ends with a reset, never with a proper end.
+- An answer that cannot be finished ends with a reset, never with a proper end; what came before an error of llama.cpp
+  is sent first.
 """
 
 import asyncio
+import logging
 
 from aiohttp import web
 
+from argosy.api.openai import SERVER_ERROR
 from argosy.apps.engine.answer import Answer, is_error
 from argosy.apps.engine.channel import Channel
 from argosy.apps.engine.replies import error_reply, json_reply, relayed_error, unavailable
 from argosy.apps.engine.request import Request
+
+_log = logging.getLogger(__name__)
 
 
 class Exchange:
@@ -40,7 +45,7 @@ class Exchange:
         return await (self._stream(chunks) if self._request.streams else self._whole(chunks))
 
     def _refusal(self, chunks: list[bytes]) -> web.Response | None:
-        if self.channel.refusal is not None:
+        if self.channel.refusal is not None and not chunks:
             return error_reply(400, self.channel.refusal)
         if not chunks:
             return unavailable("This engine ends; send the request to another.")
@@ -55,24 +60,41 @@ class Exchange:
             chunks = await self.channel.take()
         if self.channel.cancelled:
             return unavailable("This engine ended before the answer did; send the request to another.")
+        if self.channel.refusal is not None:
+            return error_reply(500, self.channel.refusal, kind=SERVER_ERROR)
         self.finished = self._answer
         return json_reply(200, self._answer.end())
 
     async def _stream(self, chunks: list[bytes]) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
         await response.prepare(self._http)
+        broken = None
         try:
-            while chunks:
-                await self._write(response, b"".join(map(self._answer.feed, chunks)))
-                chunks = await self.channel.take()
-            if not self.channel.cancelled:
+            while chunks and broken is None:
+                broken = next(filter(is_error, chunks), None)
+                sound = chunks[: chunks.index(broken)] if broken is not None else chunks
+                await self._write(response, b"".join(map(self._answer.feed, sound)))
+                chunks = [] if broken is not None else await self.channel.take()
+            broken = broken or (self.channel.refusal or "").encode()
+            if not broken and not self.channel.cancelled:
                 await self._write(response, self._answer.end())
                 self.finished = self._answer
         except TimeoutError:
             self.channel.cancel()
-        if self.finished is None and self._http.transport is not None:
+        if broken:
+            self._break_off(broken)
+        elif self.finished is None and self._http.transport is not None:
             self._http.transport.abort()
         return response
+
+    def _break_off(self, reason: bytes) -> None:
+        """End in the middle of the answer, once what was written has left or the client has had its time."""
+        _log.error("llama.cpp gave up an answer: %s", reason.decode(errors="replace")[:500])
+        self.channel.cancel()
+        transport = self._http.transport
+        if transport is not None:
+            transport.close()
+            asyncio.get_running_loop().call_later(self._write_timeout_s, transport.abort)
 
     async def _write(self, response: web.StreamResponse, data: bytes) -> None:
         async with asyncio.timeout(self._write_timeout_s):

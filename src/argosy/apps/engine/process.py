@@ -6,6 +6,7 @@ it loads, and a handler that is never called cannot be lost to it. The first sig
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import threading
@@ -26,6 +27,8 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _BACKLOG = 1024
 _SEND_BYTES = 64 * 1024
 """What the kernel keeps for one client; left to itself it takes megabytes for one that does not read."""
+_CLOSE_S = 3
+"""How long llama.cpp may take to end, after the drain: less than is left of `GRACE_S`."""
 _log = logging.getLogger(__name__)
 
 
@@ -60,8 +63,9 @@ async def _serve(settings: Settings, weights: Gguf, write_timeout_s: float) -> N
             await server.drain(settings.drain_s, give_up)
     finally:
         await runner.cleanup()
-        if slots is not None:
-            slots.close()
+        if slots is not None and not slots.close(_CLOSE_S):
+            _log.error("llama.cpp did not end within %d s; ending without it", _CLOSE_S)
+            os._exit(1)  # its threads would keep a proper end waiting
 
 
 async def _listen(runner: web.AppRunner, settings: Settings) -> None:

@@ -14,13 +14,17 @@ from aiohttp import web
 from argosy import __version__
 from argosy.api.openai import MODELS_PATH, model_not_found
 from argosy.apps.engine.exchange import Exchange
-from argosy.apps.engine.metrics import CONTENT_TYPE, Metrics
+from argosy.apps.engine.metrics import CONTENT_TYPE, Metrics, Watch
 from argosy.apps.engine.replies import error_reply, json_reply, openai_errors, unavailable
-from argosy.apps.engine.request import Kind, Request, Unfit, read_request
+from argosy.apps.engine.request import Kind, Request, Unfit, body_limit, read_request
 from argosy.apps.engine.slots import Slots
 from argosy.engines.llama_cpp import HEALTH_PATH, MAX_REQUEST_BYTES, MAX_WAITING, METRICS_PATH, PING_PATH, Settings
 
 _OWNER: Final = "argosy"
+_HELD: Final = "held"
+"""Where a request notes how many bytes of it count."""
+_HELD_BYTES: Final = 16 * 1024 * 1024
+"""Bodies of all requests that are here, together; more would leave the memory that planning reckons with."""
 
 
 class State(enum.StrEnum):
@@ -43,6 +47,7 @@ class EngineServer:
         self._slots: Slots | None = None
         self._exchanges: set[Exchange] = set()
         self._guests = 0
+        self._held_bytes = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._metrics = Metrics(settings.model)
@@ -118,9 +123,14 @@ class EngineServer:
 
     async def _generate(self, http: web.Request, kind: Kind, slots: Slots) -> web.StreamResponse:
         watch = self._metrics.watch()
-        request = await self._read(http, kind)
-        if isinstance(request, web.Response):
-            return request
+        http[_HELD] = 0
+        try:
+            request = await self._read(http, kind)
+            return request if isinstance(request, web.Response) else await self._answer(http, request, slots, watch)
+        finally:
+            self._held_bytes -= http[_HELD]
+
+    async def _answer(self, http: web.Request, request: Request, slots: Slots, watch: Watch) -> web.StreamResponse:
         exchange = Exchange(http, request, write_timeout_s=self._write_timeout_s)
         self._exchanges.add(exchange)
         try:
@@ -135,16 +145,39 @@ class EngineServer:
                 self._metrics.count_end(exchange.finished)
 
     async def _read(self, http: web.Request, kind: Kind) -> Request | web.Response:
-        if (http.content_length or 0) > MAX_REQUEST_BYTES:
-            raise web.HTTPRequestEntityTooLarge(MAX_REQUEST_BYTES, http.content_length or 0)
+        body = bytearray()
         try:
             async with asyncio.timeout(self._write_timeout_s):
-                body = await http.read()
+                refusal = await self._fill(http, body)
         except TimeoutError:
             return error_reply(408, f"The body did not come within {self._write_timeout_s:g} s.")
-        request = read_request(body, kind=kind, served=self._served, name=self._settings.model)
+        if refusal is not None:
+            return refusal
+        names, tokens = self._served, self._settings.context_tokens
+        request = read_request(body, kind=kind, served=names, name=self._settings.model, context_tokens=tokens)
         if not isinstance(request, Unfit):
             return request
         if request.model is None:
             return error_reply(400, request.why)
         return json_reply(404, model_not_found(request.model, self._served))
+
+    async def _fill(self, http: web.Request, body: bytearray) -> web.Response | None:
+        """Take the body as it comes; what is too large is read to its end, but not held."""
+        limit, size = body_limit(self._settings.context_tokens), http.content_length or 0
+        if size > MAX_REQUEST_BYTES:
+            raise web.HTTPRequestEntityTooLarge(MAX_REQUEST_BYTES, size)
+        size = 0
+        async for piece in http.content.iter_any():
+            size += len(piece)
+            if size > MAX_REQUEST_BYTES:
+                raise web.HTTPRequestEntityTooLarge(MAX_REQUEST_BYTES, size)
+            if size <= limit:
+                if self._held_bytes + len(piece) > _HELD_BYTES:
+                    return unavailable("The requests that are here hold too much already; send this one later.")
+                self._held_bytes += len(piece)
+                http[_HELD] += len(piece)
+                body += piece
+        if size <= limit:
+            return None
+        tokens = self._settings.context_tokens
+        return error_reply(400, f"The body has {size} bytes; with {tokens} tokens of context {limit} are enough.")

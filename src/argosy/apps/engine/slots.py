@@ -4,6 +4,7 @@ The queue is here and not in llama.cpp: a request that waits needs no thread, ca
 """
 
 import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from argosy.apps.engine.answer import is_progress
@@ -55,7 +56,16 @@ class Slots:
         finally:
             channel.close(refusal)
 
-    def close(self) -> None:
-        """End the threads and the model; waits for generations, which should have been cancelled."""
-        self._threads.shutdown()
+    def close(self, timeout_s: float) -> bool:
+        """End the threads and the model; False when llama.cpp does not come back within `timeout_s`.
+
+        Generations should have been cancelled; rendering a prompt and sampling one token do not hear of it.
+        """
+        closer = threading.Thread(target=self._close, daemon=True)
+        closer.start()
+        closer.join(timeout_s)
+        return not closer.is_alive()
+
+    def _close(self) -> None:
+        self._threads.shutdown(cancel_futures=True)
         self._model.close()
