@@ -50,9 +50,9 @@ def status(message: str) -> HTTPRouteStatus:
         message=message,
         last_transition_time="2026-01-01T00:00:00Z",
     )
-    parent = RouteParentStatus(
-        parent_ref=ParentReference(name="argosy"), controller_name="argosy.dev/test", conditions=(condition,)
-    )
+    # Spelt out, because an API server adds what is left out here.
+    gateway = ParentReference(group="gateway.networking.k8s.io", kind="Gateway", name="argosy")
+    parent = RouteParentStatus(parent_ref=gateway, controller_name="argosy.dev/test", conditions=(condition,))
     return HTTPRouteStatus(parents=(parent,))
 
 

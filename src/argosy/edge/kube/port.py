@@ -3,16 +3,17 @@
 Rules of this file:
 
 - Objects are read with `list` and `watch`, by kind; a resource version orders all changes of a store and is opaque.
-- `apply` writes a whole object, status aside, for one owner; an object of another owner is refused, and a field that
-  its owner wrote before and now leaves out is removed. Nothing changes, and no event is sent, when all that is wanted
-  is there already, empty values and defaults aside.
+- `apply` writes a whole object, status aside, for one owner; what another owner wants otherwise is refused, and a field
+  that its owner wrote before and now leaves out is removed. Nothing changes, and no event is sent, when all that is
+  wanted is there already, empty values and defaults aside.
 - `write_status` replaces the status alone and is open to any owner: the object's maker and its status writer differ.
 - Deleting what is not there is no error: whoever wanted it gone has what they wanted.
 
     PeerError
     ├── StoreUnavailable   not there, or the connection broke; try again
     ├── Gone               the resource version is too old to watch from; list again
-    ├── NotFound           a status for an object that is not there
+    ├── NotFound           a status for an object, or an object for a namespace, that is not there
+    ├── Rejected           the store will not have it: invalid, not allowed, over a quota; its words say why
     └── OwnedByAnother     the object has another owner; carries its name
 """
 
@@ -34,6 +35,10 @@ class Gone(PeerError):  # noqa: N818
 
 class NotFound(PeerError):  # noqa: N818
     """There is no such object."""
+
+
+class Rejected(PeerError):  # noqa: N818
+    """The store refuses what is asked, and would again; the message is its own."""
 
 
 class OwnedByAnother(PeerError):  # noqa: N818
