@@ -3,11 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 BENCHES := $(patsubst bench/%.py,%,$(wildcard bench/[a-z]*.py))
 
-.PHONY: help up test check format bench clean runtime dev peers
+.PHONY: help up test test-real test-cluster check format bench clean runtime dev cluster peers
 
 help:
 	@echo "make up      serve SmolLM2-135M from two replicas on http://127.0.0.1:8080/v1 (Ctrl-C ends it); ARGS=\"--port 8081\" for another port"
 	@echo "make test    run the tests on real parts"
+	@echo "make test-real     run the tests on a real Kubernetes control plane (as root; builds it the first time, 10 minutes)"
+	@echo "make test-cluster  start such a control plane, without nodes (Ctrl-C ends it)"
 	@echo "make check   lint, types, import contracts"
 	@echo "make bench   run all benchmarks; make bench-NAME runs one of: $(BENCHES)"
 	@echo "make clean   remove .venv and caches"
@@ -17,6 +19,9 @@ runtime:
 
 dev:
 	@$(PYTHON) scripts/bootstrap.py dev
+
+cluster:
+	@$(PYTHON) scripts/bootstrap.py cluster
 
 peers:
 	@$(PYTHON) scripts/bootstrap.py bench
@@ -39,6 +44,13 @@ test: dev
 	@$(BIN)/coverage run -m pytest tests/unit
 	@$(BIN)/coverage report
 	@$(BIN)/pytest tests/integration
+
+test-real: cluster
+	@$(BIN)/python scripts/test_cluster.py build
+	@$(BIN)/pytest tests/real
+
+test-cluster: cluster
+	@exec $(BIN)/python scripts/test_cluster.py up
 
 bench: $(BENCHES:%=bench-%)
 

