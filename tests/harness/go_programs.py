@@ -58,7 +58,7 @@ ALL = (ETCD, KUBE)
 def go() -> str | None:
     """Give the Go that builds them, the machine's or the one that `make test-real` installs, or None."""
     installed = Path(sysconfig.get_path("purelib")) / "go" / "bin" / "go"
-    for found in (shutil.which("go"), shutil.which(installed)):
+    for found in (shutil.which("go"), shutil.which(str(installed))):
         if found is not None:
             command = [found, "env", "GOVERSION"]
             version = subprocess.run(command, capture_output=True, text=True, check=True, env=_environment()).stdout
