@@ -1,9 +1,12 @@
 import random
 
+import pytest
+
 from argosy.api.gateway import HTTPRoute
 from argosy.api.kubernetes import Namespace
 from argosy.edge.kube.api_server import KubernetesStore
 from argosy.edge.kube.cache import Cache
+from argosy.edge.kube.port import StoreUnavailable
 from contracts.store_contract import route
 from harness.control_plane import ControlPlane
 from harness.waiting import until
@@ -22,6 +25,8 @@ async def test_a_mirror_outlives_an_api_server_that_stops_and_starts(
         cluster.crash_api_server()
         await until(lambda: not cache.connected)
         assert names(cache) == ["before"]
+        with pytest.raises(StoreUnavailable):
+            await store.list(HTTPRoute)
         cluster.start_api_server()
         await store.apply(route(namespace, "after"), owner="test")
         await until(lambda: names(cache) == ["after", "before"])

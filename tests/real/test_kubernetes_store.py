@@ -1,7 +1,7 @@
 import json
 from contextlib import aclosing
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -10,7 +10,7 @@ from argosy.api.gateway import HTTPRoute
 from argosy.api.kubernetes import Namespace
 from argosy.api.objects import Object, ObjectMeta, encode
 from argosy.edge.kube.api_server import KubernetesStore
-from argosy.edge.kube.connection import settings_in_cluster, settings_of_kubeconfig
+from argosy.edge.kube.connection import Connection, settings_in_cluster, settings_of_kubeconfig
 from argosy.edge.kube.port import NotFound, OwnedByAnother, Rejected, StoreUnavailable
 from argosy.edge.kube.settled import settled
 from contracts.store_contract import Harness, StoreContract, route, status, with_status
@@ -114,6 +114,32 @@ async def test_a_list_of_many_pages_is_one_state(cluster: ControlPlane, namespac
         assert [obj.metadata.name for obj in listing.items] == [f"r{number}" for number in range(5)]
         newest = max(listing.items, key=lambda obj: int(obj.metadata.resource_version or 0))
         assert int(listing.resource_version) >= int(newest.metadata.resource_version or 0)
+
+
+async def test_a_list_whose_version_is_forgotten_between_pages_is_taken_whole(
+    cluster: ControlPlane, store: KubernetesStore, namespace: str
+) -> None:
+    class Interrupted(Connection):
+        """Writes, and forgets all before it, after the first page."""
+
+        calls = 0
+
+        async def call(self, *args: Any, **options: Any) -> Any:
+            answer = await super().call(*args, **options)
+            self.calls += 1
+            if self.calls == 1:
+                await store.apply(route(namespace, "r5"), owner="test")
+                cluster.forget_history()
+            return answer
+
+    for number in range(5):
+        await store.apply(route(namespace, f"r{number}"), owner="test")
+    settings = settings_of_kubeconfig(cluster.kubeconfig)
+    async with KubernetesStore(settings, page=2) as paged, Interrupted(settings) as interrupted:
+        paged._connection = interrupted
+        listing = await paged.list(HTTPRoute, namespace=namespace)
+    assert [obj.metadata.name for obj in listing.items] == [f"r{number}" for number in range(6)]
+    assert interrupted.calls > 1
 
 
 async def test_a_quiet_watch_goes_on_from_its_bookmark(cluster: ControlPlane, namespace: str) -> None:

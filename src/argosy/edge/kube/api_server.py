@@ -117,12 +117,12 @@ class KubernetesStore:
         wanted = _wanted(obj)
         observed = await self._get(kind, obj.key)
         if observed is not None and settled(wanted, observed, manager=owner):
-            return decode(kind, observed)
+            return _understood(kind, observed)
         params = {"fieldManager": owner, "force": "false", "fieldValidation": "Strict"}
         with _writing(obj, owner):
             path = _path(kind, obj.key.namespace, obj.key.name)
             answer = await self._connection.call("PATCH", path, params, body=wanted, form="apply-patch+yaml")
-        return decode(kind, answer)
+        return _understood(kind, answer)
 
     async def delete(self, kind: type[Object], key: Key, *, uid: str | None = None) -> None:
         """Remove the object, and what it owns after it; with `uid`, only that very one."""
@@ -145,7 +145,7 @@ class KubernetesStore:
             raise NotFound(f"{obj.KIND} {obj.key} is not there")
         value = _with_messages(msgspec.to_builtins(obj).get("status", {}))
         if status_settled(value, observed):
-            return decode(kind, observed)
+            return _understood(kind, observed)
         patch = [
             # Between reading and writing another may take its place; the server then says no more than "invalid".
             {"op": "test", "path": "/metadata/uid", "value": observed["metadata"]["uid"]},
@@ -163,7 +163,7 @@ class KubernetesStore:
             if now is None or now["metadata"]["uid"] != observed["metadata"]["uid"]:
                 raise NotFound(f"{obj.KIND} {obj.key} has just been deleted") from None
             raise
-        return decode(kind, answer)
+        return _understood(kind, answer)
 
     async def _get(self, kind: type[Object], key: Key) -> Any:
         try:
@@ -212,6 +212,13 @@ def _readable(kind: type[K], raw: Sequence[Mapping[str, Any]]) -> Iterator[K]:
         except msgspec.ValidationError as error:
             metadata = item["metadata"]
             _log.warning("%s %s/%s is left out: %s", kind.KIND, metadata.get("namespace"), metadata["name"], error)
+
+
+def _understood(kind: type[K], raw: Mapping[str, Any]) -> K:
+    try:
+        return decode(kind, raw)
+    except msgspec.ValidationError as error:
+        raise StoreUnavailable(f"{kind.KIND} {raw['metadata']['name']} cannot be read: {error}") from error
 
 
 @contextmanager
