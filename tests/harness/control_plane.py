@@ -123,18 +123,22 @@ class ControlPlane:
         )
         self._wait("kube-apiserver", lambda: self._status_of("/readyz") == http.client.OK)
 
-    def crash_api_server(self) -> None:
-        """Kill the API server alone; the other parts wait for it."""
-        # On SIGTERM it would wait for their watches.
-        self._children["kube-apiserver"].kill()
+    @contextlib.contextmanager
+    def api_server_down(self) -> Iterator[None]:
+        """Kill the API server alone, and start it again when the block ends; the other parts wait for it."""
+        self._children["kube-apiserver"].kill()  # on SIGTERM it would wait for their watches
         self._stop("kube-apiserver")
+        try:
+            yield
+        finally:
+            self.start_api_server()
 
     def forget_history(self) -> None:
         """Compact etcd at its newest revision, and start the API server anew, whose memory would still know."""
         revision = self._etcd("/v3/kv/range", {"key": "AA=="})["header"]["revision"]
         self._etcd("/v3/kv/compaction", {"revision": revision, "physical": True})
-        self.crash_api_server()
-        self.start_api_server()
+        with self.api_server_down():
+            pass
 
     def lose(self, key: str) -> None:
         """Remove a key from etcd, such as /registry/pods/NAMESPACE/NAME, without the API server."""

@@ -72,19 +72,16 @@ class KubernetesStore:
         raw: list[Any] = []
         while True:
             try:
-                with _reading(kind):
-                    answer = await self._connection.call("GET", path, params)
+                items, token, version = await self._one_page(kind, path, params)
             except Gone:
                 if "continue" not in params:
                     raise
                 # The pages' version was compacted meanwhile: take everything in one answer.
                 raw, params = [], {}
                 continue
-            raw += answer.get("items") or ()
-            token = answer["metadata"].get("continue")
+            raw += items
             if not token:
-                items = sorted(_readable(kind, raw), key=lambda item: item.key)
-                return Listing(tuple(items), answer["metadata"]["resourceVersion"])
+                return Listing(tuple(sorted(_readable(kind, raw), key=lambda item: item.key)), version)
             params["continue"] = token
 
     async def watch(self, kind: type[K], *, since: str, namespace: str | None = None) -> AsyncIterator[Event[K]]:
@@ -165,6 +162,13 @@ class KubernetesStore:
             raise
         return _understood(kind, answer)
 
+    async def _one_page(self, kind: type[Object], path: str, params: Mapping[str, str]) -> tuple[Any, str, str]:
+        """Give a page's items, the token of the next page or nothing, and the resource version of all."""
+        with _reading(kind):
+            answer = await self._connection.call("GET", path, params)
+            metadata = answer["metadata"]
+            return answer.get("items") or (), metadata.get("continue") or "", metadata["resourceVersion"]
+
     async def _get(self, kind: type[Object], key: Key) -> Any:
         try:
             return await self._connection.call("GET", _path(kind, key.namespace, key.name), {})
@@ -227,6 +231,8 @@ def _reading(kind: type[Object]) -> Iterator[None]:
         yield
     except AnsweredWith as answer:
         raise _read_error(kind, answer) from answer
+    except (msgspec.DecodeError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StoreUnavailable(f"the API server's answer cannot be read: {error}") from error
 
 
 def _read_error(kind: type[Object], answer: AnsweredWith) -> Exception:
