@@ -87,8 +87,11 @@ class Backend:
 class Envoy:
     """One Envoy process of the gateway."""
 
-    def __init__(self, node: str, *, xds: Endpoint, admin: Endpoint, stats: Endpoint, log: Path) -> None:
+    def __init__(
+        self, node: str, *, xds: Endpoint, admin: Endpoint, stats: Endpoint, log: Path, gateway: str = str(GATEWAY)
+    ) -> None:
         self.node = node
+        self._gateway = gateway
         self.admin = admin
         self.stats = stats
         self._xds = xds
@@ -98,7 +101,7 @@ class Envoy:
     async def start(self, concurrency: int = 1, *, max_heap_bytes: int = MAX_HEAP_BYTES) -> None:
         """Start it; it may not be ready yet."""
         config = bootstrap(
-            gateway=str(GATEWAY),
+            gateway=self._gateway,
             node=self.node,
             xds=_at(self._xds),
             admin=_at(self.admin),

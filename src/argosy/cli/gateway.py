@@ -1,12 +1,17 @@
 """`argosy gateway`: the process that programs Envoy."""
 
 import argparse
-import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from argosy.api.names import SYSTEM_NAMESPACE, XDS_PORT
 from argosy.base.endpoint import Endpoint
 from argosy.base.errors import UserError
+from argosy.cli.options import add_store, object_store
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from argosy.edge.kube.port import ObjectStore
 
 PICKER_SERVICE = f"{SYSTEM_NAMESPACE}/argosy-picker"
 
@@ -14,7 +19,7 @@ PICKER_SERVICE = f"{SYSTEM_NAMESPACE}/argosy-picker"
 def register(subparsers: Any, summary: str) -> None:
     """Add the verb."""
     parser = subparsers.add_parser("gateway", help=summary, description=summary)
-    parser.add_argument("--store", metavar="ADDRESS", help="the object store, unix:///PATH (default: $ARGOSY_STORE)")
+    add_store(parser)
     parser.add_argument(
         "--xds-address",
         metavar="IP:PORT",
@@ -42,9 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
     import uvloop  # noqa: PLC0415
 
-    store = args.store or os.environ.get("ARGOSY_STORE")
-    if not store:
-        raise UserError("no object store: give --store unix:///PATH, or set ARGOSY_STORE")
+    store = object_store(args.store)
     try:
         xds = Endpoint.parse(args.xds_address)
     except ValueError as error:
@@ -54,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _serve(store_address: str, xds: Endpoint, bind_address: str, picker: str) -> None:
+async def _serve(
+    opening: "AbstractAsyncContextManager[ObjectStore]", xds: Endpoint, bind_address: str, picker: str
+) -> None:
     import asyncio  # noqa: PLC0415
     import random  # noqa: PLC0415
     import signal  # noqa: PLC0415
@@ -63,13 +68,12 @@ async def _serve(store_address: str, xds: Endpoint, bind_address: str, picker: s
     from argosy.api.objects import Key  # noqa: PLC0415
     from argosy.apps.gateway.gateway import GatewayApp  # noqa: PLC0415
     from argosy.decide.translation.translate import Settings  # noqa: PLC0415
-    from argosy.edge.kube.remote import RemoteStore  # noqa: PLC0415
 
     def now() -> str:
         return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     async def serve() -> None:
-        async with RemoteStore(store_address) as store:
+        async with opening as store:
             settings = Settings(bind_address=bind_address, picker=Key.parse(picker))
             app = GatewayApp(store, settings, xds, now=now)
             print(f"serving xDS at {await app.start()}", flush=True)

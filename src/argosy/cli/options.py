@@ -1,11 +1,16 @@
 """Options that several verbs share, and the environment variables behind them."""
 
 import argparse
+import contextlib
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from argosy.apps.local.state import StateDirectory
 from argosy.base.errors import NotNow, UserError
+
+if TYPE_CHECKING:
+    from argosy.edge.kube.port import ObjectStore
 
 
 def add_state_directory(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +32,27 @@ def state_directory(args: argparse.Namespace) -> StateDirectory:
         base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
         chosen = str(Path(base) / "argosy")
     return StateDirectory(Path(chosen).expanduser().absolute())
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """Add `--store`."""
+    parser.add_argument(
+        "--store",
+        default=os.environ.get("ARGOSY_STORE") or ("in-cluster" if "KUBERNETES_SERVICE_HOST" in os.environ else ""),
+        metavar="ADDRESS",
+        help="the object store: unix:///PATH, kubeconfig:///PATH or in-cluster (default: $ARGOSY_STORE; in-cluster in "
+        "a pod)",
+    )
+
+
+def object_store(address: str) -> "contextlib.AbstractAsyncContextManager[ObjectStore]":
+    """Give the object store at an address, to be entered. Raises UserError for an address that is none."""
+    from argosy.edge.kube.addresses import FORMS, store_at  # noqa: PLC0415 (other verbs do without)
+
+    if not address:
+        raise UserError(f"no object store: give --store ({FORMS}), or set ARGOSY_STORE")
+    host, port = (os.environ.get(f"KUBERNETES_SERVICE_{name}") for name in ("HOST", "PORT"))
+    return store_at(address, cluster_host=host, cluster_port=port)
 
 
 def running_instance(args: argparse.Namespace) -> tuple[StateDirectory, int]:

@@ -1,11 +1,10 @@
 """`argosy picker`: the process that picks an endpoint for every request."""
 
 import argparse
-import os
 from typing import Any
 
 from argosy.api.names import METRICS_PORT, PICKER_PORT
-from argosy.base.errors import UserError
+from argosy.cli.options import add_store, object_store
 
 EXAMPLES = """examples:
   argosy picker --store unix:///run/argosy/store.sock --address 127.9.0.2:9002 --metrics-address 127.9.0.2:9090"""
@@ -20,12 +19,7 @@ def register(subparsers: Any, summary: str) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--store",
-        default=os.environ.get("ARGOSY_STORE", ""),
-        metavar="URL",
-        help="the object store, unix:///PATH (default: $ARGOSY_STORE)",
-    )
+    add_store(parser)
     parser.add_argument(
         "--address", default=f"0.0.0.0:{PICKER_PORT}", metavar="IP:PORT", help="where ext_proc is served (%(default)s)"
     )
@@ -43,8 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from argosy.apps.picker.process import run_picker  # noqa: PLC0415 - other verbs do not pay for it
     from argosy.apps.picker.serve import Settings  # noqa: PLC0415
 
-    if not args.store:
-        raise UserError("no object store: give --store unix:///PATH or set ARGOSY_STORE")
+    opening = object_store(args.store)
     print(f"picker: ext_proc at {args.address}, metrics at {args.metrics_address}, store {args.store}", flush=True)
-    run_picker(args.store, Settings(address=args.address, metrics_address=args.metrics_address))
+    run_picker(opening, Settings(address=args.address, metrics_address=args.metrics_address))
     return 0
