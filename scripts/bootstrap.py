@@ -4,12 +4,14 @@ Standard library only: it runs on the machine's own Python.
 Usage: `python3 scripts/bootstrap.py runtime|dev|cluster|bench`.
 """
 
+import contextlib
 import hashlib
 import os
 import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -27,6 +29,8 @@ STEPS = {
     "go": ("Go 1.26, which builds the test cluster", 70),
     "bench": ("the routers that benchmarks compare with", 48),
 }
+BACK = "\b" * 7
+"""Back over the time shown, which takes seven characters."""
 
 
 def fail(reason: str, fix: str) -> None:
@@ -43,11 +47,22 @@ def check_machine() -> None:
 
 
 def run(command: list[str | Path], *, what: str) -> None:
-    """Run an installer step; show its output only when it fails."""
+    """Run an installer step; show the time it takes in a terminal, and its output only when it fails."""
     environment = {k: v for k, v in os.environ.items() if k not in {"VIRTUAL_ENV", "PYTHONPATH"}}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.stderr.write(done.stdout[-2000:] + done.stderr[-4000:])
+    begun = time.monotonic()
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output, text=True)
+        while process.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.2)
+            if sys.stdout.isatty():
+                print(f" {time.monotonic() - begun:4.0f} s{BACK}", end="", flush=True)
+        if sys.stdout.isatty():
+            print(" " * len(BACK) + BACK, end="", flush=True)
+        output.seek(0)
+        words = output.read()
+    if process.returncode:
+        sys.stderr.write(f"\n{words[-6000:]}")
         fail(
             f"{what} failed",
             "read the lines above; the package registry must be reachable, and the disk have 2 GB free",
