@@ -23,7 +23,7 @@ UV = VENV / "bin" / "uv"
 # What each step downloads, in MB, measured with an empty cache on x86-64 Linux.
 STEPS = {
     "bootstrap": ("the installer, uv", 26),
-    "runtime": ("Envoy, llama.cpp, gRPC and Argosy's other libraries", 95),
+    "runtime": ("Envoy, llama.cpp, gRPC and other libraries", 95),
     "dev": ("linters, type checker and test libraries", 48),
     "weights": ("SmolLM2-135M-Instruct, the model", 93),
     "go": ("Go 1.26, which builds the test cluster", 70),

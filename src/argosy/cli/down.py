@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 from argosy.cli.options import add_state_directory, state_directory
@@ -28,10 +29,10 @@ def run(args: argparse.Namespace) -> int:
     if pid is None:
         print(f"nothing is running in {state.root}")
         return 0
-    print("ending: answers that are being written finish first …", flush=True)
+    print("ending: running answers finish first …", flush=True)
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + args.timeout
-    while state.supervisor_pid() == pid:
+    while state.supervisor_pid() == pid or _runs(pid):
         if time.monotonic() > deadline:
             # Its children die with it: the kernel sends each the signal that they asked for.
             os.kill(pid, signal.SIGKILL)
@@ -43,3 +44,12 @@ def run(args: argparse.Namespace) -> int:
         return 1
     print("done")
     return 0
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process has not ended; one that nobody has asked for its exit status has."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")

@@ -8,6 +8,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+from argosy.apps.local.state import disk_error
 from argosy.base.errors import NotNow, UserError
 from argosy.cli.options import add_state_directory, state_directory
 
@@ -31,8 +32,13 @@ def register(subparsers: Any, summary: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the last lines of the logs, and follow them when asked to."""
-    folder = state_directory(args).logs
-    files = _files(folder, args.name)
+    state = state_directory(args)
+    try:
+        list(state.root.iterdir() if state.root.exists() else ())
+        files = _files(state.logs, args.name)
+    except OSError as error:
+        raise disk_error(state.root, error) from error
+    folder = state.logs
     if args.name and not files:
         known = ", ".join(sorted(file.stem for file in folder.glob("*/*.log"))) or "none"
         raise UserError(f"there is no log of {args.name!r}; there are: {known}")

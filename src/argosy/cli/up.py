@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from argosy.api.names import GATEWAY_PORT
 from argosy.base.errors import NotNow, UserError
@@ -42,7 +42,7 @@ def register(subparsers: Any, summary: str) -> None:
     parser.add_argument(
         "--timeout", type=float, default=600.0, metavar="S", help="seconds to wait until all is ready (default 600)"
     )
-    parser.add_argument("--supervise", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--supervise", type=int, metavar="FD", help=argparse.SUPPRESS)
     add_state_directory(parser)
     parser.set_defaults(run=run)
 
@@ -54,32 +54,34 @@ def run(args: argparse.Namespace) -> int:
     if args.detach and Path("-") in args.files:
         raise UserError("-d reads files, not standard input; write the service into a file")
     state = state_directory(args)
-    running = state.supervisor_pid() is not None and not args.supervise
+    supervise = args.supervise is not None
+    running = not supervise and state.supervisor_pid() is not None
+    port = GATEWAY_PORT if args.port is None else args.port
+    if not 0 < port < 65536:
+        raise UserError(f"--port {port}: a port is a number from 1 to 65535")
     if args.files or running:
-        loaded = load_services(args.files, strict=args.strict, quiet=args.supervise)
+        loaded = load_services(args.files, strict=args.strict, quiet=supervise)
     else:
         loaded = default_services()
         print(f"no FILE is given: {loaded.services[0].metadata.name} is served, from the embedded weights")
     if running:
         return asyncio.run(_change(state, args, loaded.services))
-    port = GATEWAY_PORT if args.port is None else args.port
+    if supervise:
+        with os.fdopen(args.supervise):
+            return asyncio.run(_serve(state, loaded, port, args))
     state.prepare()
     _check_ports(state, port)
-    if args.detach:
-        return _detach(state, args)
     held = state.acquire()
     if held is None:
         raise NotNow(f"another `argosy up` is starting in {state.root}; wait for it, or choose another --state-dir")
     with held:
-        return asyncio.run(_serve(state, loaded, port, args))
+        return _detach(state, held, args) if args.detach else asyncio.run(_serve(state, loaded, port, args))
 
 
 def _check_ports(state: "StateDirectory", port: int) -> None:
     """Refuse a port that cannot be listened on, before anything is started."""
     from argosy.apps.local.node import taken_port  # noqa: PLC0415 (other verbs do without)
 
-    if not 0 < port < 65536:
-        raise UserError(f"--port {port}: a port is a number from 1 to 65535")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -114,7 +116,7 @@ async def _serve(state: "StateDirectory", loaded: "Loaded", port: int, args: arg
         asyncio.get_running_loop().add_signal_handler(number, _end_or_kill, end)
     serving = asyncio.create_task(supervise(state, setting, loaded.services, end=end))
     ending = asyncio.create_task(end.wait())
-    if args.supervise:
+    if args.supervise is not None:
         await serving
         ending.cancel()
         return 0
@@ -126,7 +128,7 @@ async def _serve(state: "StateDirectory", loaded: "Loaded", port: int, args: arg
     await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
     reporting.cancel()
     if ending.done() and not serving.done():
-        print("\nending: answers that are being written finish first (Ctrl-C again ends at once) …", flush=True)
+        print("\nending: running answers finish first (Ctrl-C again ends at once) …", flush=True)
     await serving
     return 0
 
@@ -159,17 +161,23 @@ async def _report_ready(state: "StateDirectory", supervisor: Callable[[], int | 
     return True
 
 
-def _detach(state: "StateDirectory", args: argparse.Namespace) -> int:
-    """Start a supervisor of its own session, and wait until it is ready or has given up."""
-    command = [sys.executable, "-m", "argosy", "up", "--supervise", "--state-dir", str(state.root)]
+def _detach(state: "StateDirectory", held: IO[str], args: argparse.Namespace) -> int:
+    """Start a supervisor of its own session, which takes the lock over; wait until it is ready or has given up."""
+    command = [sys.executable, "-m", "argosy", "up", f"--supervise={held.fileno()}", "--state-dir", str(state.root)]
     command += [f"--port={args.port}"] if args.port is not None else []
     command += ["--strict"] if args.strict else []
     command += [str(file.absolute()) for file in args.files]
     with state.open_supervisor_log() as output:
         begun_at = output.tell()
         supervisor = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=[held.fileno()],
         )
+    state.hand_over(held, supervisor.pid)
     try:
         return asyncio.run(_follow(state, supervisor, begun_at, args.timeout))
     except KeyboardInterrupt:
@@ -192,8 +200,8 @@ async def _follow(
         return 0 if reporting.result() else 1
     reporting.cancel()
     words = state.supervisor_log.read_bytes()[begun_at:][-LAST_WORDS_BYTES:]
-    print(words.decode(errors="replace"), end="", file=sys.stderr)
-    return supervisor.returncode or 1
+    print(words.decode(errors="replace") or "argosy up: ended before it was ready\n", end="", file=sys.stderr)
+    return max(supervisor.returncode or 0, 1)
 
 
 async def _change(state: "StateDirectory", args: argparse.Namespace, services: "Iterable[LLMService]") -> int:

@@ -70,7 +70,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 STARTUP_PROBE: Final = Probe(path=HEALTH_PATH, period_s=1, timeout_s=2, failure_threshold=600)
 """Ten minutes to read large weights; the embedded ones take half a second."""
 READINESS_PROBE: Final = Probe(path=HEALTH_PATH, period_s=2, timeout_s=2, failure_threshold=2)
-LIVENESS_PROBE: Final = Probe(path=PING_PATH, period_s=5, timeout_s=5, failure_threshold=4)
+LIVENESS_PROBE: Final = Probe(path=PING_PATH, period_s=5, timeout_s=4, failure_threshold=3)
 """Patient: prompts of a loaded machine may hold every core for seconds."""
 
 REQUESTS_RUNNING: Final = "vllm:num_requests_running"

@@ -218,6 +218,17 @@ def test_a_full_disk_is_said_before_anything_starts(tmp_path: Path) -> None:
         subprocess.run(["umount", disk], check=True)  # noqa: S607
 
 
+def test_an_instance_that_is_only_starting_can_be_ended(tmp_path: Path) -> None:
+    command = [*ARGOSY, "up", "-d", "--port", str(free_port()), "--state-dir", str(tmp_path), str(SMOLLM2)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as starting:
+        wait_for((tmp_path / "supervisor.lock").exists, "nothing started")
+        wait_for(lambda: "nothing is running" not in run("down", "--state-dir", tmp_path).stdout, "nothing was ended")
+        _, said = starting.communicate(timeout=30)
+    assert starting.returncode == 1
+    assert said
+    wait_for(lambda: not processes_of(tmp_path), "a process outlived `argosy down`")
+
+
 async def test_status_of_nothing_says_how_to_start(tmp_path: Path) -> None:
     done = await asyncio.to_thread(run, "status", "--state-dir", tmp_path, check=False)
     assert done.returncode == 1

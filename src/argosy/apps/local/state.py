@@ -102,11 +102,13 @@ class StateDirectory(msgspec.Struct, frozen=True):
                     handle.close()
                     return None
                 time.sleep(0.05)
-        handle.seek(0)
-        handle.truncate()
-        handle.write(str(os.getpid()))
-        handle.flush()
+        _write_pid(handle, os.getpid())
         return handle
+
+    def hand_over(self, held: IO[str], pid: int) -> None:
+        """Leave the lock to a process that has inherited it: it holds on when our own handle is closed."""
+        _write_pid(held, pid)
+        held.close()
 
     def supervisor_pid(self) -> int | None:
         """Give the process id of the running supervisor, or None when there is none."""
@@ -122,6 +124,13 @@ class StateDirectory(msgspec.Struct, frozen=True):
             return None
         except OSError as error:
             raise disk_error(self.root, error) from error
+
+
+def _write_pid(held: IO[str], pid: int) -> None:
+    held.seek(0)
+    held.truncate()
+    held.write(str(pid))
+    held.flush()
 
 
 def disk_error(path: Path, error: OSError) -> UserError:
