@@ -1,6 +1,7 @@
 """`argosy down`: ends a running instance."""
 
 import argparse
+import contextlib
 import os
 import signal
 import time
@@ -30,12 +31,14 @@ def run(args: argparse.Namespace) -> int:
         print(f"nothing is running in {state.root}")
         return 0
     print("ending: running answers finish first …", flush=True)
-    os.kill(pid, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + args.timeout
     while state.supervisor_pid() == pid or _runs(pid):
         if time.monotonic() > deadline:
             # Its children die with it: the kernel sends each the signal that they asked for.
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
             print(f"killed after {args.timeout:.0f} s")
             return 1
         time.sleep(POLL_S)

@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     if running:
         return asyncio.run(_change(state, args, loaded.services))
     if supervise:
-        with os.fdopen(args.supervise):
+        with state.take_over(args.supervise):
             return asyncio.run(_serve(state, loaded, port, args))
     state.prepare()
     _check_ports(state, port)

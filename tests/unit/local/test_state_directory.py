@@ -46,3 +46,20 @@ def test_a_file_where_the_folder_should_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot use"):
         StateDirectory(tmp_path / "file").prepare()
+
+
+def test_a_lock_is_handed_over_to_a_child_without_a_gap(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path)
+    held = state.acquire()
+    assert held is not None
+    code = (
+        "import sys, pathlib; from argosy.apps.local.state import StateDirectory;"
+        "held = StateDirectory(pathlib.Path(sys.argv[1])).take_over(int(sys.argv[2])); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path), str(held.fileno())]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[held.fileno()]) as child:
+        state.hand_over(held, child.pid)
+        assert state.supervisor_pid() == child.pid
+        assert state.acquire() is None
+        child.kill()
+    assert state.supervisor_pid() is None

@@ -110,6 +110,12 @@ class StateDirectory(msgspec.Struct, frozen=True):
         _write_pid(held, pid)
         held.close()
 
+    def take_over(self, descriptor: int) -> IO[str]:
+        """Hold the lock that was inherited as an open file."""
+        held = os.fdopen(descriptor, "r+")
+        _write_pid(held, os.getpid())
+        return held
+
     def supervisor_pid(self) -> int | None:
         """Give the process id of the running supervisor, or None when there is none."""
         try:
