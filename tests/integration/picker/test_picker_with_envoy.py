@@ -82,6 +82,15 @@ async def are_whole(asked: list[asyncio.Task[tuple[int, str, bytes]]]) -> bool:
     return {(await task)[::2] for task in asked} == {(200, b"data: first\n\ndata: [DONE]\n\n")}
 
 
+@pytest.fixture
+def answers(backends: list[Backend]) -> Answers:
+    """What all backends answer with."""
+    answers = Answers()
+    for backend in backends:
+        answers.by(backend)
+    return answers
+
+
 async def fail_opens(plane: DataPlane) -> int:
     return await plane.stat("http.gateway.ext_proc.failure_mode_allowed")
 
@@ -266,11 +275,8 @@ async def test_two_thousand_answers_stream_at_once_each_from_its_pick(
 
 
 async def test_the_picker_killed_harms_no_answer_and_picks_resume_when_it_is_back(
-    plane: DataPlane, backends: list[Backend], picker: PickerProcess
+    plane: DataPlane, picker: PickerProcess, answers: Answers
 ) -> None:
-    answers = Answers()
-    for backend in backends:
-        answers.by(backend)
     async with plane.client() as client, asyncio.TaskGroup() as group:
         running = await streaming(group, client, answers, 20)
         await picker.end(signal.SIGKILL)
@@ -289,11 +295,8 @@ async def test_the_picker_killed_harms_no_answer_and_picks_resume_when_it_is_bac
 
 
 async def test_the_picker_told_to_end_harms_no_answer(
-    plane: DataPlane, backends: list[Backend], picker: PickerProcess
+    plane: DataPlane, picker: PickerProcess, answers: Answers
 ) -> None:
-    answers = Answers()
-    for backend in backends:
-        answers.by(backend)
     async with plane.client() as client, asyncio.TaskGroup() as group:
         running = await streaming(group, client, answers, 20)
         assert await picker.end(signal.SIGTERM) == 0
@@ -303,11 +306,8 @@ async def test_the_picker_told_to_end_harms_no_answer(
 
 
 async def test_a_client_that_leaves_gives_its_reservation_back(
-    plane: DataPlane, backends: list[Backend], picker: PickerProcess
+    plane: DataPlane, picker: PickerProcess, answers: Answers
 ) -> None:
-    answers = Answers()
-    for backend in backends:
-        answers.by(backend)
     async with plane.client() as client:
         leaving = asyncio.create_task(ask(client, stream=True))
         await until(lambda: answers.open.total() == 1)
@@ -320,11 +320,8 @@ async def test_a_client_that_leaves_gives_its_reservation_back(
 
 
 async def test_streams_longer_than_many_pings_stay_open(
-    plane: DataPlane, backends: list[Backend], picker: PickerProcess
+    plane: DataPlane, picker: PickerProcess, answers: Answers
 ) -> None:
-    answers = Answers()
-    for backend in backends:
-        answers.by(backend)
     async with plane.client() as client:
         long = asyncio.create_task(ask(client, stream=True))
         await until(lambda: answers.open.total() == 1)

@@ -1,1 +1,1 @@
-"""HTTP clients: scraping of metrics."""
+"""Metrics and probes over HTTP: scraped from engines, served by our processes."""
