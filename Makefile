@@ -9,7 +9,7 @@ help:
 	@echo "make up      serve SmolLM2-135M from two replicas on http://127.0.0.1:8080/v1 (Ctrl-C ends it); ARGS=\"--port 8081\" for another port"
 	@echo "make test    run the tests on real parts"
 	@echo "make test-real     run the tests on a real Kubernetes control plane (as root; builds it the first time, 10 minutes)"
-	@echo "make test-cluster  start such a control plane, without nodes (Ctrl-C ends it)"
+	@echo "make test-cluster  start such a cluster: three nodes, on which pods are processes (Ctrl-C ends it)"
 	@echo "make check   lint, types, import contracts"
 	@echo "make bench   run all benchmarks; make bench-NAME runs one of: $(BENCHES)"
 	@echo "make clean   remove .venv and caches"
@@ -51,6 +51,9 @@ test-real: cluster
 
 test-cluster: cluster
 	@exec $(BIN)/python scripts/test_cluster.py up
+
+# The file has another name than the benchmark: beside it, `import operator` would mean itself.
+bench-operator: bench-operators ;
 
 bench: $(BENCHES:%=bench-%)
 

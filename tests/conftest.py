@@ -2,6 +2,7 @@
 
 import os
 
+import hypothesis
 import pytest
 
 
@@ -12,3 +13,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if skipped and os.environ.get("ARGOSY_FAIL_ON_SKIP") and exitstatus == 0:
         print(f"\n{len(skipped)} tests were skipped, and ARGOSY_FAIL_ON_SKIP is set")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+# How long an example takes says something of the machine, not of the code.
+hypothesis.settings.register_profile("argosy", deadline=None)
+hypothesis.settings.load_profile("argosy")

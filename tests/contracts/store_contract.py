@@ -22,7 +22,7 @@ from argosy.api.gateway import (
     RouteRule,
 )
 from argosy.api.objects import Condition, Key, ObjectMeta, encode
-from argosy.edge.kube.port import Change, Event, Gone, NotFound, ObjectStore, OwnedByAnother
+from argosy.edge.kube.port import Change, Changed, Event, Gone, NotFound, ObjectStore, OwnedByAnother
 
 DEADLINE_S = 10.0
 
@@ -168,6 +168,53 @@ class StoreContract:
             await harness.store.apply(route(harness.namespace, weight=2), owner="other")
         assert refusal.value.owner == "test"
         assert (await harness.store.list(HTTPRoute, namespace=harness.namespace)).items == (made,)
+
+    async def test_an_object_is_read_by_its_name(self, harness: Harness) -> None:
+        made = await harness.store.apply(route(harness.namespace), owner="test")
+        assert await harness.store.get(HTTPRoute, made.key) == made
+        assert await harness.store.get(HTTPRoute, Key(harness.namespace, "missing")) is None
+
+    async def test_retaking_makes_what_is_not_there_and_changes_what_is(self, harness: Harness) -> None:
+        made = await harness.store.retake(route(harness.namespace), owner="test")
+        assert made.held == ()
+        assert await harness.store.get(HTTPRoute, made.object.key) == made.object
+        changed = await harness.store.retake(route(harness.namespace, weight=2), owner="test")
+        assert changed.held == ()
+        assert changed.object.metadata.generation == 2
+        assert contains(encode(changed.object), encode(route(harness.namespace, weight=2)))
+
+    async def test_retaking_what_is_there_changes_nothing_and_keeps_the_status(self, harness: Harness) -> None:
+        made = await harness.store.apply(route(harness.namespace), owner="test")
+        reported = await harness.store.write_status(with_status(made, "fine"))
+        assert await harness.store.retake(route(harness.namespace), owner="test") == (reported, ())
+        changed = await harness.store.retake(with_status(route(harness.namespace, weight=2), "mine"), owner="test")
+        assert changed.object.status == status("fine")
+
+    async def test_what_another_owner_holds_is_left_to_it_by_name(self, harness: Harness) -> None:
+        made = await harness.store.apply(route(harness.namespace), owner="test")
+        left = await harness.store.retake(route(harness.namespace, weight=2), owner="other")
+        assert [(held.holder, held.how) for held in left.held] == [("test", "apply")]
+        assert left.object.spec == made.spec
+
+    async def test_only_one_of_two_replaces_what_both_have_read(self, harness: Harness) -> None:
+        read = await harness.store.apply(route(harness.namespace), owner="test")
+        by_one = msgspec.structs.replace(read, spec=route(harness.namespace, weight=2).spec)
+        by_other = msgspec.structs.replace(read, spec=route(harness.namespace, weight=3).spec)
+        replaced = await harness.store.replace(by_one, owner="one")
+        assert replaced.metadata.uid == read.metadata.uid
+        assert contains(encode(replaced)["spec"], encode(by_one)["spec"])
+        with pytest.raises(Changed):
+            await harness.store.replace(by_other, owner="other")
+        assert await harness.store.get(HTTPRoute, read.key) == replaced
+        again = msgspec.structs.replace(replaced, spec=by_other.spec)
+        assert contains(encode(await harness.store.replace(again, owner="other"))["spec"], encode(again)["spec"])
+
+    async def test_what_has_been_deleted_is_not_replaced(self, harness: Harness) -> None:
+        read = await harness.store.apply(route(harness.namespace), owner="test")
+        await harness.store.delete(HTTPRoute, read.key)
+        with pytest.raises(Changed):
+            await harness.store.replace(read, owner="test")
+        assert await harness.store.get(HTTPRoute, read.key) is None
 
     async def test_a_deleted_object_is_gone_and_the_next_one_is_another(self, harness: Harness) -> None:
         first = await harness.store.apply(route(harness.namespace), owner="test")

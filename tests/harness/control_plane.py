@@ -26,12 +26,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from argosy.api.names import SYSTEM_NAMESPACE
 from argosy.edge.processes import launcher
 from harness import go_programs
-from harness.network import Network, no_network_reason
+from harness.network import API_ADDRESS, SERVICE_RANGE, Network, no_network_reason
 from harness.waiting import wait_for
 
-API_ADDRESS = "10.245.0.1"
 API_PORT = 6443
 ETCD_PORT = 2379
 START_S = 90
@@ -83,6 +83,11 @@ class ControlPlane:
         return self.folder / "certificates" / "apiserver.crt"
 
     @property
+    def audit_log(self) -> Path:
+        """What ServiceAccounts have asked of the API server, a line of JSON for each request."""
+        return self.folder / "audit.log"
+
+    @property
     def process_id(self) -> int:
         """A process in the cluster's network, for `nsenter --net=/proc/PID/ns/net`."""
         return self._children["etcd"].pid
@@ -100,6 +105,11 @@ class ControlPlane:
         for name in reversed(_ORDER):
             self._stop(name)
 
+    def stop_controllers(self) -> None:
+        """Stop controller-manager and scheduler: what is written from here on is somebody else's."""
+        for name in ("kube-scheduler", "kube-controller-manager"):
+            self._stop(name)
+
     def start_api_server(self) -> None:
         """Start the API server, and wait until it is ready."""
         files = self.folder
@@ -110,28 +120,39 @@ class ControlPlane:
             f"--advertise-address={API_ADDRESS}",
             f"--secure-port={API_PORT}",
             f"--cert-dir={self.certificate.parent}",
-            "--service-cluster-ip-range=10.96.0.0/16",
+            f"--service-cluster-ip-range={SERVICE_RANGE}",
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={files}/accounts.pub",
             f"--service-account-signing-key-file={files}/accounts.key",
             f"--token-auth-file={files}/tokens.csv",
             "--authorization-mode=RBAC",
             "--allow-privileged=true",
-            "--endpoint-reconciler-type=none",
-            # Without it webhooks are called at ClusterIPs, and nothing routes those here.
+            f"--audit-policy-file={files}/audit-policy.json",
+            f"--audit-log-path={self.audit_log}",
+            "--audit-log-mode=blocking",
+            # Without it webhooks are called at ClusterIPs, which nothing routes in a cluster without nodes.
             "--enable-aggregator-routing=true",
         )
         self._wait("kube-apiserver", lambda: self._status_of("/readyz") == http.client.OK)
 
     @contextlib.contextmanager
     def api_server_down(self) -> Iterator[None]:
-        """Kill the API server alone, and start it again when the block ends; the other parts wait for it."""
-        self._children["kube-apiserver"].kill()  # on SIGTERM it would wait for their watches
+        """Kill the API server, and start it again when the block ends.
+
+        On a cluster, scheduler and controller-manager lose their leases meanwhile, end, and are started again. One that
+        went on would call all nodes silent as soon as the server is back.
+        """
+        watched = [f"{path}?watch=1&timeoutSeconds=1&resourceVersion=0" for path in self._custom_kinds()]
+        self.stop_controllers()
+        self._children["kube-apiserver"].kill()  # on SIGTERM it would wait for watches
         self._stop("kube-apiserver")
         try:
             yield
         finally:
             self.start_api_server()
+            # It calls itself ready before it serves watches of custom kinds.
+            self._wait("kube-apiserver", lambda: all(self._status_of(each) == http.client.OK for each in watched))
+            self._start_controllers()
 
     def forget_history(self) -> None:
         """Compact etcd at its newest revision, and start the API server anew, whose memory would still know."""
@@ -151,6 +172,12 @@ class ControlPlane:
             done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
         return done.stdout
+
+    def _custom_kinds(self) -> list[str]:
+        """Give the paths of all kinds that CustomResourceDefinitions have brought."""
+        version = "{.spec.versions[?(@.storage==true)].name}"
+        path = f"/apis/{{.spec.group}}/{version}/{{.spec.names.plural}}"
+        return self.kubectl("get", "crds", f"--output=jsonpath={{range .items[*]}}{path} {{end}}").split()
 
     def _start_etcd(self) -> None:
         peer = f"http://{_LOCAL}:{ETCD_PORT + 1}"
@@ -192,6 +219,7 @@ class ControlPlane:
             subprocess.run(["openssl", *command.split()], check=True, capture_output=True, timeout=30)  # noqa: S607
         lines = (f'{token},{user},{user},"{_USERS[user]}"\n' for user, token in self._tokens.items())
         (self.folder / "tokens.csv").write_text("".join(lines))
+        (self.folder / "audit-policy.json").write_text(json.dumps(_AUDIT_POLICY))
         self._kubeconfig("admin")
 
     def _kubeconfig(self, user: str) -> Path:
@@ -259,4 +287,10 @@ class ControlPlane:
         return "\n".join(self._log(name).read_text(errors="replace").splitlines()[-20:])
 
 
+_AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [{"level": "Metadata", "userGroups": [f"system:serviceaccounts:{SYSTEM_NAMESPACE}"]}, {"level": "None"}],
+}
 _DEFAULT_ACCOUNT = "/api/v1/namespaces/default/serviceaccounts/default"

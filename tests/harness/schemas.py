@@ -8,7 +8,7 @@ import jsonschema
 import kubernetes_validate
 import yaml
 
-CRDS = Path(__file__).parents[2] / "third_party" / "crds"
+CRDS = Path(__file__).parents[2] / "src" / "argosy" / "third_party" / "crds"
 KUBERNETES = "1.37"
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from argosy.api.containers import Container
 from argosy.api.gateway import (
     AllowedRoutes,
     BackendRef,
@@ -19,7 +20,7 @@ from argosy.api.gateway import (
     RouteRule,
 )
 from argosy.api.inference import GROUP, InferencePool, InferencePoolSpec, TargetPort
-from argosy.api.kubernetes import Container, LabelSelector, Pod, PodSpec, PodStatus
+from argosy.api.kubernetes import LabelSelector, Pod, PodSpec, PodStatus
 from argosy.api.names import CONTROLLER_NAME, GATEWAY_CLASS, MODEL_HEADER, SERVICE_LABEL, SYSTEM_NAMESPACE
 from argosy.api.objects import Condition, Object, ObjectMeta
 
@@ -65,12 +66,11 @@ def pool(name: str, *ports: int) -> InferencePool:
     )
 
 
-def pod(service: str, address: str, *, ready: bool = True) -> Pod:
-    """Give a running pod of a service."""
+def pod(service: str, address: str, *, ready: bool = True, **labels: str) -> Pod:
+    """Give a running pod of a service; `labels` are more of its own."""
+    name = f"{service}-{address.replace('.', '-')}"
     return Pod(
-        metadata=ObjectMeta(
-            name=f"{service}-{address.replace('.', '-')}", namespace="default", labels={SERVICE_LABEL: service}
-        ),
+        metadata=ObjectMeta(name=name, namespace="default", labels={SERVICE_LABEL: service, **labels}),
         spec=PodSpec(containers=(Container(name="engine", image="engine"),)),
         status=PodStatus(
             phase="Running",

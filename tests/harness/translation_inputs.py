@@ -50,7 +50,11 @@ def case_of(documents: Iterable[dict[str, Any]]) -> Case:
         Key.parse(gateway): tuple(msgspec.convert(report, ProxyReport) for report in reports)
         for gateway, reports in settings.get("proxies", {}).items()
     }
-    where = Settings(bind_address=settings.get("bindAddress", "0.0.0.0"), picker=Key("argosy-system", "argosy-picker"))
+    where = Settings(
+        bind_address=settings.get("bindAddress", "0.0.0.0"),
+        picker=Key("argosy-system", "argosy-picker"),
+        picker_authority=settings.get("pickerAuthority"),
+    )
     return Case(Observed(**objects), where, proxies)
 
 

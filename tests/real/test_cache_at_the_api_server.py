@@ -1,12 +1,16 @@
+import asyncio
 import random
 
 import pytest
 
+from argosy.api.coordination import Event
 from argosy.api.gateway import HTTPRoute
 from argosy.api.kubernetes import Namespace
 from argosy.edge.kube.api_server import KubernetesStore
 from argosy.edge.kube.cache import Cache
+from argosy.edge.kube.events import Events
 from argosy.edge.kube.port import StoreUnavailable
+from argosy.edge.kube.queue import WorkQueue
 from contracts.store_contract import route
 from harness.control_plane import ControlPlane
 from harness.waiting import until
@@ -44,3 +48,38 @@ async def test_a_mirror_learns_what_it_missed_when_the_history_is_forgotten(
         assert "kept" in names(cache)
         await store.apply(route(namespace, "later"), owner="test")
         await until(lambda: "later" in names(cache))
+
+
+async def test_an_outage_loses_neither_work_nor_events(
+    cluster: ControlPlane, store: KubernetesStore, namespace: str
+) -> None:
+    queue = WorkQueue[str](rng=random.Random(1))
+    events = Events(store, "argosy-test", now=lambda: "2026-01-01T00:00:00Z")
+    about = await store.apply(route(namespace, "about"), owner="test")
+    tries: list[str] = []
+
+    async def make(name: str) -> None:
+        tries.append(name)
+        await store.retake(route(namespace, name), owner="test")
+
+    async with Cache(store, (HTTPRoute,), rng=random.Random(1), namespace=namespace) as cache:
+        await cache.synced()
+        works = [asyncio.create_task(queue.run(make, workers=2)), asyncio.create_task(events.run())]
+        with cluster.api_server_down():
+            queue.add("meanwhile")
+            events.record(about, "Normal", "Tried", "It is tried.")
+            await until(lambda: len(tries) > 3)
+        # What waits for its back-off, or leaves a store alone that was away, does so for seconds.
+        await until(lambda: names(cache) == ["about", "meanwhile"])
+        await until(lambda: told(store, namespace))
+        for work in works:
+            work.cancel()
+        await asyncio.gather(*works, return_exceptions=True)
+    assert len(tries) < 20
+    described = cluster.kubectl("describe", "httproute", "about", f"--namespace={namespace}")
+    assert "It is tried." in described
+    assert "argosy-test" in described
+
+
+async def told(store: KubernetesStore, namespace: str) -> tuple[Event, ...]:
+    return (await store.list(Event, namespace=namespace)).items

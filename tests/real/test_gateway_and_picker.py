@@ -11,9 +11,10 @@ import aiohttp
 import pytest
 from msgspec.structs import replace
 
+from argosy.api.containers import Container
 from argosy.api.gateway import Gateway, GatewayClass, GatewaySpec, HTTPRoute, HTTPRouteSpec, Listener, ParentReference
-from argosy.api.kubernetes import Container, Pod, PodSpec, PodStatus, Service, ServicePort, ServiceSpec
-from argosy.api.names import PICKER_PORT
+from argosy.api.kubernetes import Pod, PodSpec, PodStatus, Service, ServicePort, ServiceSpec
+from argosy.api.names import PICKER_PORT, SYSTEM_NAMESPACE
 from argosy.api.objects import Condition, K, Key, ObjectMeta
 from argosy.base.endpoint import Endpoint
 from argosy.edge.kube.api_server import KubernetesStore
@@ -25,6 +26,7 @@ from harness.waiting import until
 CLASS, OWNER, PORT = "real", "test", 8080
 XDS, PICKER, STATS = Endpoint("10.245.9.1", 18000), Endpoint("10.245.9.2", PICKER_PORT), Endpoint("10.245.9.3", 9090)
 ENGINES = (Endpoint("10.245.9.11", 8000), Endpoint("10.245.9.12", 8000))
+SYSTEM = f'{{"apiVersion": "v1", "kind": "Namespace", "metadata": {{"name": "{SYSTEM_NAMESPACE}"}}}}'
 BODY = {"model": "m", "messages": []}
 
 
@@ -43,13 +45,23 @@ class Objects:
         """Make a pod that runs, as a kubelet would say."""
         spec = PodSpec(containers=(Container(name="c", image="somebody/elses"),))
         pod = await self.apply(Pod(metadata=ObjectMeta(name=name, labels=labels), spec=spec))
-        ready = Condition(type="Ready", status="True", reason="Ready", last_transition_time="2026-01-01T00:00:00Z")
-        status = PodStatus(phase="Running", pod_ip=address, conditions=(ready,))
+        conditions = (condition("Ready", "True"), condition("ContainersReady", "True"))
+        status = PodStatus(phase="Running", pod_ip=address, conditions=conditions)
         await self._store.write_status(replace(pod, status=status))
+
+    async def call_silent(self, name: str) -> None:
+        """Say of a pod what the node lifecycle controller says when its node has not been heard of."""
+        pod = await self.status_of(Pod, name)
+        conditions = (condition("Ready", "False"), condition("ContainersReady", "True"))
+        await self._store.write_status(replace(pod, status=replace(pod.status, conditions=conditions)))
 
     async def status_of(self, kind: type[K], name: str) -> K:
         items = (await self._store.list(kind, namespace=self.namespace)).items
         return next(obj for obj in items if obj.key == Key(self.namespace, name))
+
+
+def condition(kind: str, status: str) -> Condition:
+    return Condition(type=kind, status=status, reason="Test", last_transition_time="2026-01-01T00:00:00Z")
 
 
 @pytest.fixture
@@ -77,6 +89,7 @@ async def argosy(log: Path, *arguments: str) -> AsyncIterator[asyncio.subprocess
 async def serving(objects: Objects, cluster: ControlPlane, tmp_path: Path) -> AsyncIterator[str]:
     """A gateway controller, a picker and an Envoy of the namespace's Gateway; gives the URL."""
     name = objects.namespace
+    cluster.kubectl("apply", "-f", "-", stdin=SYSTEM)
     await objects.apply(replace(gateway_class(CLASS), metadata=ObjectMeta(name=CLASS)))
     listener = Listener(name="http", port=PORT, protocol="HTTP")
     spec = GatewaySpec(gateway_class_name=CLASS, listeners=(listener,))
@@ -116,18 +129,8 @@ async def theirs(objects: Objects) -> AsyncIterator[None]:
 async def test_pods_that_somebody_else_made_are_served_and_statuses_say_so(
     objects: Objects, serving: str, store: KubernetesStore
 ) -> None:
-    of_theirs = pool("theirs")
-    selector = replace(of_theirs.spec.selector, match_labels={"app": "theirs"})
-    await objects.apply(replace(of_theirs, spec=replace(of_theirs.spec, selector=selector)))
-    rule = route("theirs", "m").spec.rules
-    spec = HTTPRouteSpec(parent_refs=(ParentReference(name="edge"),), rules=rule)
-    await objects.apply(HTTPRoute(metadata=ObjectMeta(name="theirs"), spec=spec))
-
-    async def answered() -> bool:
-        async with aiohttp.ClientSession() as client, client.post(f"{serving}/v1/chat/completions", json=BODY) as got:
-            return got.status == 200 and "x-served-by" in got.headers
-
-    await until(answered)
+    await adopt(objects)
+    await until(lambda: answers(serving))
     async with aiohttp.ClientSession() as client:
         served = Counter([await served_by(client, serving) for _ in range(10)])
         assert set(served) == {str(endpoint) for endpoint in ENGINES}
@@ -138,6 +141,42 @@ async def test_pods_that_somebody_else_made_are_served_and_statuses_say_so(
     await until(lambda: is_programmed(objects))
     classes = {each.metadata.name: each for each in (await store.list(GatewayClass)).items}
     assert any(c.type == "Accepted" and c.status == "True" for c in classes[CLASS].status.conditions)
+
+
+@pytest.mark.usefixtures("theirs")
+async def test_pods_work_on_when_all_nodes_are_called_silent(objects: Objects, serving: str) -> None:
+    await adopt(objects)
+    await until(lambda: answers(serving))
+    for name in ("picker", "b0"):
+        await objects.call_silent(name)
+
+    async def only_the_other() -> bool:
+        async with aiohttp.ClientSession() as client:
+            return {await served_by(client, serving) for _ in range(4)} == {str(ENGINES[1])}
+
+    await until(only_the_other)
+    await objects.call_silent("b1")
+
+    async def both_again() -> bool:
+        async with aiohttp.ClientSession() as client:
+            return len({await served_by(client, serving) for _ in range(4)}) == len(ENGINES)
+
+    await until(both_again)
+
+
+async def adopt(objects: Objects) -> None:
+    """Make a pool of their pods, and a route to it."""
+    of_theirs = pool("theirs")
+    selector = replace(of_theirs.spec.selector, match_labels={"app": "theirs"})
+    await objects.apply(replace(of_theirs, spec=replace(of_theirs.spec, selector=selector)))
+    rule = route("theirs", "m").spec.rules
+    spec = HTTPRouteSpec(parent_refs=(ParentReference(name="edge"),), rules=rule)
+    await objects.apply(HTTPRoute(metadata=ObjectMeta(name="theirs"), spec=spec))
+
+
+async def answers(url: str) -> bool:
+    async with aiohttp.ClientSession() as client, client.post(f"{url}/v1/chat/completions", json=BODY) as got:
+        return got.status == 200 and "x-served-by" in got.headers
 
 
 async def served_by(client: aiohttp.ClientSession, url: str) -> str:

@@ -55,7 +55,7 @@ async def test_a_field_that_another_manager_changed_is_theirs_by_name(
 async def test_a_bare_object_is_settled_once_it_is_applied(store: KubernetesStore, namespace: str) -> None:
     wanted = route(namespace)
     await store.apply(wanted, owner="test")
-    assert settled(encode(wanted), await store._get(HTTPRoute, wanted.key), manager="test")
+    assert settled(encode(wanted), await store._read(HTTPRoute, wanted.key), manager="test")
 
 
 async def test_fields_of_others_stay_and_are_no_reason_to_write(
@@ -124,8 +124,8 @@ async def test_a_list_whose_version_is_forgotten_between_pages_is_taken_whole(
 
         calls = 0
 
-        async def call(self, *args: Any, **options: Any) -> Any:
-            answer = await super().call(*args, **options)
+        async def content(self, *args: Any, **options: Any) -> Any:
+            answer = await super().content(*args, **options)
             self.calls += 1
             if self.calls == 1:
                 await store.apply(route(namespace, "r5"), owner="test")

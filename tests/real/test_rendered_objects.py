@@ -15,7 +15,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 
 def rendered(path: Path) -> list[Object]:
     objects = []
-    for document in yaml.safe_load_all(run("render", path).stdout):
+    for document in yaml.safe_load_all(run("render", "--laptop", path).stdout):
         kind = kind_named(document["apiVersion"], document["kind"])
         assert kind is not None
         objects.append(decode(kind, document))
@@ -31,11 +31,11 @@ async def test_every_rendered_object_is_accepted_with_strict_validation_and_is_t
         if not obj.NAMESPACED:
             await store.apply(obj, owner="argosy")
     strict = ("apply", "--server-side", "--field-manager=argosy", "--validate=strict", "-f", "-")
-    everything = run("render", "--crd", path).stdout
+    everything = run("render", "--crd", "--laptop", path).stdout
     cluster.kubectl(*strict, "--dry-run=server", stdin=everything)
     first = [await store.apply(obj, owner="argosy") for obj in objects]
     for obj, made in zip(objects, first, strict=True):
-        raw = await store._get(type(obj), obj.key)
+        raw = await store._read(type(obj), obj.key)
         assert settled(encode(obj), raw, manager="argosy"), f"{obj.KIND} {obj.key} would be written again"
         assert made.key == obj.key
     documents = list(yaml.safe_load_all(cluster.kubectl(*strict, "--output=yaml", stdin=everything)))

@@ -18,14 +18,17 @@ from argosy.api.shape import unwrapped
 
 SHORT_NAME: Final = "llm"
 _COLUMNS: Final = (
-    ("Model", "string", ".spec.model.name", 1),
-    ("Engine", "string", ".spec.engine.name", 1),
-    ("Available", "string", '.status.conditions[?(@.type=="Available")].status', 0),
+    ("Model", "string", ".status.model", 0),
     ("Ready", "integer", ".status.readyReplicas", 0),
-    ("Replicas", "integer", ".status.replicas", 0),
-    ("Why", "string", '.status.conditions[?(@.type=="Available")].message', 0),
+    ("Wanted", "integer", ".status.replicas", 0),
+    ("Available", "string", '.status.conditions[?(@.type=="Available")].status', 0),
+    ("Progress", "string", '.status.conditions[?(@.type=="Progressing")].reason', 0),
+    ("URL", "string", ".status.url", 0),
     ("Age", "date", ".metadata.creationTimestamp", 0),
+    ("Engine", "string", ".spec.engine.name", 1),
+    ("Status", "string", '.status.conditions[?(@.type=="Available")].message', 1),
 )
+"""What `kubectl get llm` shows; with 1 only `-o wide`. The sentence is last, since it is as long as it is."""
 _REQUIRED_OF_CONDITIONS: Final = ["lastTransitionTime", "message", "reason", "status", "type"]
 
 
@@ -129,7 +132,8 @@ def _object(struct: inspect.StructType, schema: dict[str, Any]) -> dict[str, Any
     properties = {}
     for field in struct.fields:
         prop = properties[field.encode_name] = _schema(field.type)
-        if field.default not in (NODEFAULT, None, ()) and isinstance(field.default, str | int):
+        ours = struct.cls is Condition and field.name == "reason"  # without it, it is a mistake, and no default helps
+        if field.default not in (NODEFAULT, None, ()) and isinstance(field.default, str | int) and not ours:
             prop["default"] = field.default
     doc = " ".join((struct.cls.__doc__ or "").split())
     made: dict[str, Any] = {"type": "object", "description": schema.get("description", doc), "properties": properties}

@@ -44,17 +44,19 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """What files say. `services` is complete only when there are no problems.
 
-    `source_places` says, for each service, where its `spec.model.source` stands, as FILE:LINE.
+    `source_places` says, for each service, where its `spec.model.source` stands, as FILE:LINE; `written` is each
+    service as its file has it, its defaults too, for a server that keeps who wants what.
     """
 
     services: tuple[LLMService, ...]
     problems: tuple[Problem, ...]
     source_places: dict[Key, str]
+    written: dict[Key, dict[str, Any]]
 
 
 class _Metadata(Value, frozen=True, kw_only=True):
     name: Annotated[str, LABEL]
-    namespace: Annotated[str, LABEL] = "default"
+    namespace: Annotated[str, LABEL] = ""
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
 
@@ -70,18 +72,19 @@ class _Read(msgspec.Struct, frozen=True, kw_only=True):
     file: str
     document: Document
     service: LLMService
+    written: dict[str, Any]
     hidden: frozenset[Path]
 
 
 _FILE: Final = inspect.type_info(_File)
 
 
-def read_services(files: Iterable[tuple[str, bytes]]) -> Reading:
-    """Read (name, content) pairs, in order."""
+def read_services(files: Iterable[tuple[str, bytes]], *, namespace: str = "default") -> Reading:
+    """Read (name, content) pairs, in order; services that name no namespace are of `namespace`."""
     problems: list[Problem] = []
     read: list[_Read] = []
     for name, content in files:
-        for item in _file_items(name, content):
+        for item in _file_items(name, content, namespace):
             if isinstance(item, Problem):
                 problems.append(item)
             else:
@@ -97,10 +100,11 @@ def read_services(files: Iterable[tuple[str, bytes]]) -> Reading:
         services=tuple(one.service for one in read),
         problems=tuple(problems),
         source_places={one.service.key: f"{one.file}:{one.document.line(_SOURCE)}" for one in read},
+        written={one.service.key: one.written for one in read},
     )
 
 
-def _file_items(file: str, content: bytes) -> Iterator[Problem | _Read]:
+def _file_items(file: str, content: bytes, namespace: str) -> Iterator[Problem | _Read]:
     if len(content) > MAX_FILE_BYTES:
         yield Problem(file=file, reason=f"is larger than {MAX_FILE_BYTES >> 20} MiB", fix="is it the file you meant?")
         return
@@ -114,7 +118,7 @@ def _file_items(file: str, content: bytes) -> Iterator[Problem | _Read]:
         return
     found, mistake = documents(text)
     for document in found:
-        yield from _document_items(file, document)
+        yield from _document_items(file, document, namespace)
     if mistake is not None:
         yield _problem(file, mistake)
     elif not found:
@@ -122,7 +126,7 @@ def _file_items(file: str, content: bytes) -> Iterator[Problem | _Read]:
         yield Problem(file=file, reason=reason, fix="examples/smollm2.yaml shows an LLMService")
 
 
-def _document_items(file: str, document: Document) -> Iterator[Problem | _Read]:
+def _document_items(file: str, document: Document, namespace: str) -> Iterator[Problem | _Read]:
     for mistake in document.mistakes:
         yield _problem(file, mistake)
     foreign = _foreign(document.value)
@@ -140,8 +144,11 @@ def _document_items(file: str, document: Document) -> Iterator[Problem | _Read]:
     except msgspec.ValidationError:
         return
     hidden = frozenset(path for fault in found for path in (fault.path, *fault.reads))
-    metadata = ObjectMeta(**{name: getattr(whole.metadata, name) for name in whole.metadata.__struct_fields__})
-    yield _Read(file=file, document=document, hidden=hidden, service=LLMService(metadata=metadata, spec=whole.spec))
+    fields = {name: getattr(whole.metadata, name) for name in whole.metadata.__struct_fields__}
+    metadata = ObjectMeta(**{**fields, "namespace": whole.metadata.namespace or namespace})
+    service = LLMService(metadata=metadata, spec=whole.spec)
+    written = value | {"metadata": {**value["metadata"], "namespace": metadata.namespace}}
+    yield _Read(file=file, document=document, hidden=hidden, service=service, written=written)
 
 
 def _foreign(value: Any) -> Fault | None:

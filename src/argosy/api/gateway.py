@@ -1,6 +1,6 @@
 """Gateway API v1 (gateway.networking.k8s.io): GatewayClass, Gateway, HTTPRoute, as far as Argosy uses them."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 
@@ -56,18 +56,28 @@ class Listener(Value, frozen=True, kw_only=True):
     allowed_routes: AllowedRoutes | None = None
 
 
+class GatewayAddress(Value, frozen=True, kw_only=True):
+    """Where a gateway is reached, or is asked to be: IPAddress (the default) or Hostname."""
+
+    value: str = ""
+    type: str | None = None
+
+
+class GatewayInfrastructure(Value, frozen=True, kw_only=True):
+    """What the objects made for a Gateway carry besides, and settings of the controller's own kind."""
+
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    parameters_ref: dict[str, str] | None = None
+
+
 class GatewaySpec(Value, frozen=True, kw_only=True):
     """Class and listeners."""
 
     gateway_class_name: str
     listeners: tuple[Listener, ...]
-
-
-class GatewayAddress(Value, frozen=True, kw_only=True):
-    """Where a gateway is reached."""
-
-    value: str
-    type: str | None = None
+    addresses: tuple[GatewayAddress, ...] = ()
+    infrastructure: GatewayInfrastructure | None = None
 
 
 class ListenerStatus(Value, frozen=True, kw_only=True):
@@ -132,6 +142,45 @@ class RouteMatch(Value, frozen=True, kw_only=True):
     method: str | None = None
 
 
+class HTTPHeader(Value, frozen=True, kw_only=True):
+    """A header and its value."""
+
+    name: str
+    value: str
+
+
+class HeaderModifier(Value, frozen=True, kw_only=True):
+    """What becomes of headers: `set` overwrites, `add` appends, `remove` takes away."""
+
+    set: tuple[HTTPHeader, ...] = ()
+    add: tuple[HTTPHeader, ...] = ()
+    remove: tuple[str, ...] = ()
+
+
+class PathModifier(Value, frozen=True, kw_only=True):
+    """What becomes of the path: ReplaceFullPath, or ReplacePrefixMatch of the prefix that the rule matches."""
+
+    type: str = ""
+    replace_full_path: str | None = None
+    replace_prefix_match: str | None = None
+
+
+class URLRewrite(Value, frozen=True, kw_only=True):
+    """What the backend sees as host and path."""
+
+    hostname: str | None = None
+    path: PathModifier | None = None
+
+
+class RouteFilter(Value, frozen=True, kw_only=True):
+    """What is done with requests on their way; of other types only the name is kept, and they are refused."""
+
+    type: str = ""
+    request_header_modifier: HeaderModifier = HeaderModifier()
+    response_header_modifier: HeaderModifier = HeaderModifier()
+    url_rewrite: URLRewrite = URLRewrite()
+
+
 class BackendRef(Value, frozen=True, kw_only=True):
     """Where matching requests go, with a weight among its rule's backends."""
 
@@ -141,6 +190,7 @@ class BackendRef(Value, frozen=True, kw_only=True):
     namespace: str | None = None
     port: int | None = None
     weight: int | None = None
+    filters: tuple[RouteFilter, ...] = ()
 
 
 class RouteRule(Value, frozen=True, kw_only=True):
@@ -148,7 +198,7 @@ class RouteRule(Value, frozen=True, kw_only=True):
 
     name: str | None = None
     matches: tuple[RouteMatch, ...] = ()
-    filters: tuple[dict[str, Any], ...] = ()
+    filters: tuple[RouteFilter, ...] = ()
     backend_refs: tuple[BackendRef, ...] = ()
     timeouts: dict[str, str] = {}
 

@@ -2,18 +2,31 @@
 
 from typing import Final
 
+from argosy.api.extensions import CustomResourceDefinition
 from argosy.api.gateway import Gateway, GatewayClass, HTTPRoute
 from argosy.api.inference import InferencePool
 from argosy.api.kubernetes import Deployment, Namespace, Pod, Service, ServiceAccount
 from argosy.api.llmservice import LLMService
 from argosy.api.objects import Object
+from argosy.api.policy import NetworkPolicy, PodDisruptionBudget
+from argosy.api.rbac import ClusterRole, ClusterRoleBinding, Role, RoleBinding
 
+INSTALLED_KINDS: Final[tuple[type[Object], ...]] = (
+    CustomResourceDefinition,
+    ClusterRole,
+    ClusterRoleBinding,
+    Role,
+    RoleBinding,
+)
+"""Those that an installation on a cluster has besides, and a laptop's store has no use for."""
 KINDS: Final[tuple[type[Object], ...]] = (
     Namespace,
     ServiceAccount,
     Service,
     Pod,
     Deployment,
+    PodDisruptionBudget,
+    NetworkPolicy,
     GatewayClass,
     Gateway,
     HTTPRoute,
@@ -21,7 +34,7 @@ KINDS: Final[tuple[type[Object], ...]] = (
     LLMService,
 )
 
-_BY_NAME: Final = {(kind.API_VERSION, kind.KIND): kind for kind in KINDS}
+_BY_NAME: Final = {(kind.API_VERSION, kind.KIND): kind for kind in (*KINDS, *INSTALLED_KINDS)}
 
 
 def kind_named(api_version: str, kind: str) -> type[Object] | None:

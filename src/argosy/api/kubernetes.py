@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from argosy.api.containers import Container, PodSecurityContext, Volume
 from argosy.api.objects import Condition, Object, Value
 
 
@@ -13,133 +14,33 @@ class LabelSelector(Value, frozen=True, kw_only=True):
     match_labels: dict[str, str] = {}
 
 
-class FieldRef(Value, frozen=True, kw_only=True):
-    """A field of the pod itself: `metadata.name`, `metadata.namespace`, `status.podIP`."""
+class TopologySpreadConstraint(Value, frozen=True, kw_only=True):
+    """How evenly pods lie over the values of a node label; `when_unsatisfiable` is DoNotSchedule or ScheduleAnyway."""
 
-    field_path: str
-
-
-class ResourceFieldRef(Value, frozen=True, kw_only=True):
-    """A resource of the container: `limits.cpu`, rounded up to a whole number when divisor is 1."""
-
-    resource: str
-    divisor: str | None = None
-
-
-class EnvVarSource(Value, frozen=True, kw_only=True):
-    """Where a variable's value comes from."""
-
-    field_ref: FieldRef | None = None
-    resource_field_ref: ResourceFieldRef | None = None
-
-
-class EnvVar(Value, frozen=True, kw_only=True):
-    """One environment variable; `$(NAME)` in args and later values is replaced."""
-
-    name: str
-    value: str | None = None
-    value_from: EnvVarSource | None = None
-
-
-class ContainerPort(Value, frozen=True, kw_only=True):
-    """A port that the container listens on."""
-
-    container_port: int
-    name: str | None = None
-    protocol: str | None = None
-
-
-class HTTPGetAction(Value, frozen=True, kw_only=True):
-    """Healthy when a GET answers 200 to 399."""
-
-    path: str
-    port: int | str
-
-
-class TCPSocketAction(Value, frozen=True, kw_only=True):
-    """Healthy when a connection opens."""
-
-    port: int | str
-
-
-class Probe(Value, frozen=True, kw_only=True):
-    """How health is asked for; times in seconds.
-
-    `termination_grace_period_seconds` is the grace of a container that the probe has given up, in the pod's place.
-    """
-
-    http_get: HTTPGetAction | None = None
-    tcp_socket: TCPSocketAction | None = None
-    initial_delay_seconds: int = 0
-    period_seconds: int = 10
-    timeout_seconds: int = 1
-    success_threshold: int = 1
-    failure_threshold: int = 3
-    termination_grace_period_seconds: int | None = None
-
-
-class ResourceRequirements(Value, frozen=True, kw_only=True):
-    """Kubernetes quantities by resource name."""
-
-    requests: dict[str, str] = {}
-    limits: dict[str, str] = {}
-
-
-class SecurityContext(Value, frozen=True, kw_only=True):
-    """What the container may do."""
-
-    run_as_non_root: bool | None = None
-    run_as_user: int | None = None
-    read_only_root_filesystem: bool | None = None
-    allow_privilege_escalation: bool | None = None
-    capabilities: dict[str, tuple[str, ...]] | None = None
-    seccomp_profile: dict[str, str] | None = None
-
-
-class VolumeMount(Value, frozen=True, kw_only=True):
-    """Where a volume appears in the container."""
-
-    name: str
-    mount_path: str
-    read_only: bool | None = None
-
-
-class Volume(Value, frozen=True, kw_only=True):
-    """Storage of a pod."""
-
-    name: str
-    empty_dir: dict[str, Any] | None = None
-    host_path: dict[str, str] | None = None
-
-
-class Container(Value, frozen=True, kw_only=True):
-    """One process of a pod."""
-
-    name: str
-    image: str
-    command: tuple[str, ...] = ()
-    args: tuple[str, ...] = ()
-    env: tuple[EnvVar, ...] = ()
-    ports: tuple[ContainerPort, ...] = ()
-    resources: ResourceRequirements | None = None
-    readiness_probe: Probe | None = None
-    liveness_probe: Probe | None = None
-    startup_probe: Probe | None = None
-    volume_mounts: tuple[VolumeMount, ...] = ()
-    security_context: SecurityContext | None = None
+    max_skew: int
+    topology_key: str
+    when_unsatisfiable: str
+    label_selector: LabelSelector
 
 
 class PodSpec(Value, frozen=True, kw_only=True):
     """What runs together at one address."""
 
     containers: tuple[Container, ...]
+    init_containers: tuple[Container, ...] = ()
+    restart_policy: str | None = None
     node_name: str | None = None
     node_selector: dict[str, str] = {}
     service_account_name: str | None = None
     automount_service_account_token: bool | None = None
     termination_grace_period_seconds: int | None = None
     volumes: tuple[Volume, ...] = ()
-    security_context: SecurityContext | None = None
+    security_context: PodSecurityContext | None = None
+    topology_spread_constraints: tuple[TopologySpreadConstraint, ...] = ()
+    host_network: bool | None = None
+    enable_service_links: bool | None = None
+    hostname: str | None = None
+    subdomain: str | None = None
 
 
 class TemplateMeta(Value, frozen=True, kw_only=True):
@@ -174,6 +75,7 @@ class PodStatus(Value, frozen=True, kw_only=True):
     phase: str = "Pending"
     pod_ip: str | None = msgspec.field(default=None, name="podIP")
     conditions: tuple[Condition, ...] = ()
+    init_container_statuses: tuple[ContainerStatus, ...] = ()
     container_statuses: tuple[ContainerStatus, ...] = ()
     message: str | None = None
     start_time: str | None = None
@@ -194,6 +96,22 @@ class Pod(Object, frozen=True, kw_only=True):
         """Whether the pod may get new requests: condition Ready is True and it is not being deleted."""
         return self.metadata.deletion_timestamp is None and any(
             c.type == "Ready" and c.status == "True" for c in self.status.conditions
+        )
+
+    @property
+    def unheard(self) -> bool:
+        """Whether its node has fallen silent, and had said last that all its containers are ready.
+
+        The node lifecycle controller takes Ready alone from the pods of such a node; a kubelet takes ContainersReady
+        too, or says that a readiness gate holds the pod back.
+        """
+        conditions = {c.type: c for c in self.status.conditions}
+        ready, containers = conditions.get("Ready"), conditions.get("ContainersReady")
+        return (
+            self.metadata.deletion_timestamp is None
+            and ready is not None
+            and (ready.status != "True" and ready.reason != "ReadinessGatesNotReady")
+            and (containers is not None and containers.status == "True")
         )
 
 
@@ -262,6 +180,26 @@ class ServiceSpec(Value, frozen=True, kw_only=True):
     ports: tuple[ServicePort, ...] = ()
     type: str | None = None
     cluster_ip: str | None = msgspec.field(default=None, name="clusterIP")
+    external_name: str | None = None
+
+
+class LoadBalancerIngress(Value, frozen=True, kw_only=True):
+    """Where a load balancer takes traffic in."""
+
+    ip: str | None = None
+    hostname: str | None = None
+
+
+class LoadBalancerStatus(Value, frozen=True, kw_only=True):
+    """What a load balancer has given."""
+
+    ingress: tuple[LoadBalancerIngress, ...] = ()
+
+
+class ServiceStatus(Value, frozen=True, kw_only=True):
+    """What became of a Service."""
+
+    load_balancer: LoadBalancerStatus = LoadBalancerStatus()
 
 
 class Service(Object, frozen=True, kw_only=True):
@@ -272,6 +210,29 @@ class Service(Object, frozen=True, kw_only=True):
     PLURAL: ClassVar[str] = "services"
 
     spec: ServiceSpec
+    status: ServiceStatus = ServiceStatus()
+
+
+class ConfigMap(Object, frozen=True, kw_only=True):
+    """Settings by key."""
+
+    API_VERSION: ClassVar[str] = "v1"
+    KIND: ClassVar[str] = "ConfigMap"
+    PLURAL: ClassVar[str] = "configmaps"
+
+    data: dict[str, str] = {}
+    binary_data: dict[str, str] = {}
+
+
+class Secret(Object, frozen=True, kw_only=True):
+    """Values by key, in base64."""
+
+    API_VERSION: ClassVar[str] = "v1"
+    KIND: ClassVar[str] = "Secret"
+    PLURAL: ClassVar[str] = "secrets"
+
+    data: dict[str, str] = {}
+    type: str | None = None
 
 
 class Namespace(Object, frozen=True, kw_only=True):

@@ -4,10 +4,11 @@ The CRD's schema, the reference and what `argosy validate` says are all made fro
 its description, bounds and default here. What must hold between fields is in `rules`.
 """
 
-from typing import Annotated, ClassVar, Final, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
 from msgspec import Meta
 
+from argosy.api.names import InputName
 from argosy.api.objects import Condition, Object, Value
 
 GROUP: Final = "argosy.dev"
@@ -128,6 +129,21 @@ class Serving(Value, frozen=True, kw_only=True):
     )
 
 
+class Routing(Value, frozen=True, kw_only=True):
+    """How requests for this model find a replica."""
+
+    trusted_inputs: Annotated[
+        tuple[InputName, ...],
+        Meta(
+            description="Headers of clients that are believed of whoever asks for this model, through any listener: "
+            "objective, fairness, slo, session, explain. They weigh this service's requests against each other, and "
+            "explain shows where its replicas are. Without it, only clients of listeners that their Gateway trusts "
+            "(annotation argosy.dev/trusted-listeners) are believed. No engine sees these headers.",
+            max_length=16,
+        ),
+    ] = ()
+
+
 class ReplicaRange(Value, frozen=True, kw_only=True):
     """Bounds between which replicas follow the load."""
 
@@ -238,6 +254,7 @@ class LLMServiceSpec(Value, frozen=True, kw_only=True):
     model: Annotated[Model, Meta(description="Which weights, and under which name.")]
     engine: Annotated[Engine, Meta(description="Which model server.")] = Engine()
     serving: Annotated[Serving, Meta(description="How requests are served.")] = Serving()
+    routing: Annotated[Routing, Meta(description="How requests for this model find a replica.")] = Routing()
     workers: Annotated[
         Workers, Meta(description="Workers by role; one replica of each that the profile needs by default.")
     ] = Workers()
@@ -266,6 +283,25 @@ class StandIn(Value, frozen=True, kw_only=True):
     why: Annotated[str, Meta(description="The reason, in one sentence.")]
 
 
+class StartTimes(Value, frozen=True, kw_only=True):
+    """Where the time of a replica's start went, in milliseconds."""
+
+    pod: Annotated[str, Meta(description="The replica: the last one that got ready.")]
+    scheduling_ms: Annotated[int, Meta(description="Until a node was found.")] = 0
+    starting_ms: Annotated[int, Meta(description="Until the container ran: image and volumes.")] = 0
+    weights_ms: Annotated[int, Meta(description="Until the weights were in memory.")] = 0
+    load_ms: Annotated[int, Meta(description="Until the engine had loaded them.")] = 0
+    warm_up_ms: Annotated[int, Meta(description="Until the engine had answered a first prompt of its own.")] = 0
+
+
+class HeldField(Value, frozen=True, kw_only=True):
+    """A field of an object of the service that somebody else has set, and that is left to them."""
+
+    object: Annotated[str, Meta(description="The object, such as Deployment/NAME.")]
+    field: Annotated[str, Meta(description="The field, such as spec.replicas.")]
+    holder: Annotated[str, Meta(description="The field manager that set it.")]
+
+
 class LLMServiceStatus(Value, frozen=True, kw_only=True):
     """What became of the service."""
 
@@ -273,10 +309,33 @@ class LLMServiceStatus(Value, frozen=True, kw_only=True):
     conditions: Annotated[
         tuple[Condition, ...], Meta(description="Planned, Available and Progressing, one sentence each.")
     ] = ()
+    model: Annotated[str | None, Meta(description="What clients put in `model`.")] = None
     replicas: Annotated[int, Meta(description="Replicas wanted now.")] = 0
     ready_replicas: Annotated[int, Meta(description="Replicas that take requests.")] = 0
     url: Annotated[str | None, Meta(description="Where clients reach the model: an OpenAI base URL.")] = None
     stand_ins: Annotated[tuple[StandIn, ...], Meta(description="What is given instead of what the file asks for.")] = ()
+    held: Annotated[
+        tuple[HeldField, ...], Meta(description="Fields of the service's objects that are left to others.")
+    ] = ()
+    start: Annotated[StartTimes | None, Meta(description="Where the time of the last start went.")] = None
+
+
+class StoredService(Object, frozen=True, kw_only=True):
+    """An LLMService as a server stores it, whose spec may be one that its schema could not check."""
+
+    API_VERSION: ClassVar[str] = f"{GROUP}/v1alpha1"
+    KIND: ClassVar[str] = "LLMService"
+    PLURAL: ClassVar[str] = "llmservices"
+
+    spec: dict[str, Any] = {}
+    status: LLMServiceStatus = LLMServiceStatus()
+
+    @property
+    def model_name(self) -> str:
+        """What clients put in `model`, as far as the spec can be read."""
+        model = self.spec.get("model")
+        name = model.get("name") if isinstance(model, dict) else None
+        return str(name or self.metadata.name)
 
 
 class LLMService(Object, frozen=True, kw_only=True):

@@ -29,7 +29,7 @@ class OwnerReference(Value, frozen=True, kw_only=True):
 
 
 class ObjectMeta(Value, frozen=True, kw_only=True):
-    """Name, labels and what the store keeps: uid, resource version, generation, creation time (RFC 3339)."""
+    """Name, labels and what the store keeps: uid, resource version, generation, times (RFC 3339), the end's grace."""
 
     name: str
     namespace: str | None = None
@@ -41,6 +41,7 @@ class ObjectMeta(Value, frozen=True, kw_only=True):
     generation: int | None = None
     creation_timestamp: str | None = None
     deletion_timestamp: str | None = None
+    deletion_grace_period_seconds: int | None = None
 
 
 class Condition(Value, frozen=True, kw_only=True):
@@ -48,7 +49,8 @@ class Condition(Value, frozen=True, kw_only=True):
 
     type: str
     status: str
-    reason: str
+    reason: str = ""
+    """Never empty in ours; kubelets and schedulers leave it out of a Pod's."""
     message: str = ""
     observed_generation: int | None = None
     last_transition_time: str | None = None
@@ -95,5 +97,17 @@ def encode(obj: Object) -> dict[str, Any]:
 
 
 def decode(kind: type[K], raw: Mapping[str, Any]) -> K:
-    """Read an object of a known kind. Raises `msgspec.ValidationError`, which names the path of what is wrong."""
-    return msgspec.convert(raw, kind)
+    """Read an object of a known kind. Raises `msgspec.ValidationError`, which names the path of what is wrong.
+
+    What is null is not there: an API server writes some empty lists so.
+    """
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError:
+        return msgspec.convert(_without_nulls(raw), kind)
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list | tuple) else value

@@ -80,6 +80,8 @@ def expected(kind: inspect.Type) -> str:
             words = ("one of " if len(kind.values) > 1 else "") + ", ".join(str(value) for value in kind.values)
         case inspect.IntType():
             words = "a whole number" + ("" if kind.ge is None else f" from {kind.ge} to {kind.le}")
+        case inspect.FloatType():
+            words = "a number"
     return words
 
 
@@ -115,7 +117,7 @@ def _unknown(name: str, names: list[str], present: dict[str, Any], path: Path) -
     return Fault(path=(*path, name), reason="is no field", fix=f"did you mean {meant}?", reads=((*path, meant),))
 
 
-def _fits(kind: inspect.Type, value: Any) -> bool:
+def _fits(kind: inspect.Type, value: Any) -> bool:  # noqa: PLR0911 - one for each type
     kind, _ = unwrapped(kind)
     match kind:
         case inspect.UnionType():
@@ -125,6 +127,10 @@ def _fits(kind: inspect.Type, value: Any) -> bool:
         case inspect.IntType():
             is_int = isinstance(value, int) and not isinstance(value, bool)
             return is_int and (kind.ge is None or value >= kind.ge) and (kind.le is None or value <= kind.le)
+        case inspect.FloatType():
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        case inspect.AnyType():
+            return True
         case inspect.StrType():
             return (
                 isinstance(value, str)

@@ -4,10 +4,15 @@ import argparse
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from typing import Any
+from contextlib import AsyncExitStack, aclosing
+from typing import TYPE_CHECKING, Any
 
-from argosy.base.errors import NotNow, UserError
-from argosy.cli.options import add_state_directory
+from argosy.base.errors import NotNow, PeerError, UserError
+from argosy.cli.options import WHERE, add_place
+from argosy.cli.places import place
+
+if TYPE_CHECKING:
+    from argosy.edge.http.model_api import ModelApi
 
 MAX_LINE_BYTES = 1 << 20
 
@@ -17,15 +22,17 @@ def register(subparsers: Any, summary: str) -> None:
     parser = subparsers.add_parser(
         "chat",
         help=summary,
-        description=summary,
-        epilog="examples: argosy chat · argosy chat --model smollm2 · echo 'What is a fleet?' | argosy chat",
+        description=f"{summary[0].upper()}{summary[1:]}: at the Gateway's own address where it answers from here; on "
+        "a cluster whose network is not reached from here, through the API server.",
+        epilog=f"examples: argosy chat · argosy chat --model smollm2 · echo 'What is a fleet?' | argosy chat\n{WHERE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("message", nargs="*", help="one message to ask; without it, a conversation begins")
     parser.add_argument("--model", help="which model (default: the only one, or the first)")
-    parser.add_argument("--url", help="base URL of the API (default: that of the running instance)")
+    parser.add_argument("--url", help="base URL of the API, ending in /v1 (default: the Gateway's)")
     parser.add_argument("--system", help="a system message to begin with")
     parser.add_argument("--max-tokens", type=int, default=512, metavar="N", help="tokens per answer (default 512)")
-    add_state_directory(parser)
+    add_place(parser)
     parser.set_defaults(run=run)
 
 
@@ -39,49 +46,54 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _converse(args: argparse.Namespace) -> int:
-    import aiohttp  # noqa: PLC0415 (other verbs do without)
+    from argosy.edge.kube.port import StoreUnavailable  # noqa: PLC0415 (other verbs do without)
 
-    url = args.url or await _instance_url(args)
-    messages: list[dict[str, str]] = [{"role": "system", "content": args.system}] if args.system else []
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
-    async with aiohttp.ClientSession(timeout=timeout, read_bufsize=MAX_LINE_BYTES) as session:
+    async with AsyncExitStack() as stack:
+        api = await _way(args, stack)
         try:
-            model = args.model or await _first_model(session, url)
-            interactive = sys.stdin.isatty() and not args.message
-            if interactive:
-                print(f"{model} at {url}. Ctrl-D ends.")
-            async for line in _lines(" ".join(args.message), interactive=interactive):
-                messages.append({"role": "user", "content": line})
-                body = {"model": model, "messages": messages, "stream": True, "max_tokens": args.max_tokens}
-                answer = await _answer(session, f"{url}/chat/completions", body)
-                messages.append({"role": "assistant", "content": answer})
-        except aiohttp.ClientError as error:
-            raise NotNow(f"{url} does not answer: {error}; is it running? argosy status") from error
+            await _talk(api, args)
+        except StoreUnavailable:
+            raise
+        except PeerError as error:
+            raise NotNow(f"{error}; is it running? argosy status") from error
     return 0
 
 
-async def _instance_url(args: argparse.Namespace) -> str:
-    from argosy.apps.local.observation import gateway_url  # noqa: PLC0415
-    from argosy.cli.options import running_instance  # noqa: PLC0415
-    from argosy.edge.kube.port import StoreUnavailable  # noqa: PLC0415
-    from argosy.edge.kube.remote import RemoteStore  # noqa: PLC0415
+async def _way(args: argparse.Namespace, stack: AsyncExitStack) -> "ModelApi":
+    """Find the way to the models, and say which it is where that is no plain address."""
+    if args.url:
+        from argosy.edge.http.model_api import DirectApi  # noqa: PLC0415
 
-    try:
-        async with RemoteStore(running_instance(args)[0].address) as store:
-            url = await gateway_url(store)
-    except StoreUnavailable as error:
-        raise NotNow(f"the instance is starting or ending: {error}; try again in a moment") from error
-    if not url:
-        raise NotNow("the instance is starting; try again in a moment")
-    return url
+        return await stack.enter_async_context(DirectApi(args.url.rstrip("/")))
+    from argosy.apps.fleet.model_api import open_model_api  # noqa: PLC0415
+
+    found = place(args)
+    fleet = await stack.enter_async_context(found.open())
+    api = await stack.enter_async_context(open_model_api(fleet))
+    if found.on_cluster:
+        print(f"argosy: asking at {api.way}", file=sys.stderr)
+    return api
 
 
-async def _first_model(session: Any, url: str) -> str:
-    async with session.get(f"{url}/models") as response:
-        models = [model["id"] for model in (await response.json())["data"]]
-    if not models:
-        raise NotNow(f"{url} serves no model yet; see: argosy status")
-    return str(models[0])
+async def _talk(api: "ModelApi", args: argparse.Namespace) -> None:
+    model = args.model or await _first_model(api)
+    messages: list[dict[str, str]] = [{"role": "system", "content": args.system}] if args.system else []
+    interactive = sys.stdin.isatty() and not args.message
+    if interactive:
+        print(f"{model} at {api.way}. Ctrl-D ends.")
+    async for line in _lines(" ".join(args.message), interactive=interactive):
+        messages.append({"role": "user", "content": line})
+        body = {"model": model, "messages": messages, "stream": True, "max_tokens": args.max_tokens}
+        messages.append({"role": "assistant", "content": await _answer(api, body)})
+
+
+async def _first_model(api: "ModelApi") -> str:
+    from argosy.apps.fleet.model_api import models  # noqa: PLC0415
+
+    found = await models(api)
+    if not found:
+        raise NotNow(f"{api.way} serves no model yet; see: argosy status")
+    return found[0]
 
 
 async def _lines(message: str, *, interactive: bool) -> AsyncIterator[str]:
@@ -98,26 +110,40 @@ async def _lines(message: str, *, interactive: bool) -> AsyncIterator[str]:
             yield line.strip()
 
 
-async def _answer(session: Any, url: str, body: dict[str, Any]) -> str:
+async def _answer(api: "ModelApi", body: dict[str, Any]) -> str:
     """Print the answer as it comes, and give it whole."""
     import msgspec  # noqa: PLC0415
 
+    from argosy.edge.http.model_api import ApiAnswer  # noqa: PLC0415
+
     parts: list[str] = []
-    async with session.post(url, json=body) as response:
-        if response.status != 200:
-            raise UserError(f"the gateway answered {response.status}: {_reason(await response.text())}")
-        async for line in response.content:
-            if not line.startswith(b"data: ") or line.startswith(b"data: [DONE]"):
-                continue
-            event = msgspec.json.decode(line[len(b"data: ") :])
-            if "error" in event:
-                raise UserError(f"the model failed: {event['error'].get('message', event['error'])}")
-            for choice in event.get("choices", ()):
-                text = choice.get("delta", {}).get("content") or ""
-                parts.append(text)
-                print(text, end="", flush=True)
+    rest = b""
+    try:
+        async with aclosing(api.pieces("POST", "/chat/completions", msgspec.json.encode(body))) as pieces:
+            async for piece in pieces:
+                *whole, rest = (rest + piece).split(b"\n")
+                for line in whole:
+                    text = _text(line)
+                    parts.append(text)
+                    print(text, end="", flush=True)
+                if len(rest) > MAX_LINE_BYTES:
+                    raise UserError("the model's answer has a line that never ends")
+    except ApiAnswer as answer:
+        raise UserError(f"the gateway answered {answer.status}: {_reason(answer.text)}") from answer
     print()
     return "".join(parts)
+
+
+def _text(line: bytes) -> str:
+    """Give the text in a line of a stream of server-sent events. Raises UserError for an error in it."""
+    import msgspec  # noqa: PLC0415
+
+    if not line.startswith(b"data: ") or line.startswith(b"data: [DONE]"):
+        return ""
+    event = msgspec.json.decode(line[len(b"data: ") :])
+    if "error" in event:
+        raise UserError(f"the model failed: {event['error'].get('message', event['error'])}")
+    return "".join(choice.get("delta", {}).get("content") or "" for choice in event.get("choices", ()))
 
 
 def _reason(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from typing import Any
 
@@ -51,6 +52,8 @@ def register(subparsers: Any, summary: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM has drained the server."""
+    for name, value in llama_cpp.ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     from argosy.apps.engine.process import run_engine  # noqa: PLC0415 - other verbs do not pay for it
     from argosy.edge.weights.source import read_weights  # noqa: PLC0415
 

@@ -1,5 +1,6 @@
 """Files given on the command line → services, what is known of their weights, and stand-ins as a table."""
 
+import argparse
 import itertools
 import os
 import shutil
@@ -7,6 +8,7 @@ import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -14,7 +16,8 @@ from argosy.api.files import MAX_FILE_BYTES, Problem, Reading, read_services
 from argosy.api.llmservice import LLMService, LLMServiceSpec, Model, Role, StandIn, Workers
 from argosy.api.objects import Key, ObjectMeta
 from argosy.base.errors import UserError
-from argosy.decide.planning.capabilities import Capabilities, Weights
+from argosy.cli.places import Place
+from argosy.decide.planning.capabilities import CLUSTER, Capabilities, Weights
 from argosy.decide.planning.stand_ins import served
 from argosy.engines.llama_cpp import EMBEDDED_WEIGHTS
 
@@ -22,6 +25,13 @@ REPLICA_BYTES = 512 * 1024 * 1024
 """Memory of this machine for each replica of a service at most: the embedded model takes half of it."""
 MAX_CELL = 28
 """Characters of a cell before it takes another line."""
+
+
+class Ground(NamedTuple):
+    """What a place can do, and what is known there of weights, by source."""
+
+    capabilities: Capabilities
+    weights: Mapping[str, Weights]
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,15 +48,29 @@ def load_services(paths: Sequence[Path | str], *, strict: bool = False, quiet: b
     Raises UserError that lists every problem; with `strict`, stand-ins are one.
     """
     reading = load_files(paths)
-    capabilities = laptop()
-    weights = weights_of(reading, capabilities)
-    stand_ins = {service.key: served(service, capabilities, weights).stand_ins for service in reading.services}
+    ground = ground_of(reading, here=True)
+    stand_ins = stand_ins_on(reading, ground)
     if strict:
         refuse_stand_ins(stand_ins)
-    table = stand_in_table(by_name(stand_ins))
-    if table and not quiet:
-        print(f"What this machine cannot do gets a stand-in (--strict refuses):\n{table}", file=sys.stderr)
-    return Loaded(services=reading.services, capabilities=capabilities, stand_ins=stand_ins)
+    if not quiet:
+        say_stand_ins(stand_ins)
+    return Loaded(services=reading.services, capabilities=ground.capabilities, stand_ins=stand_ins)
+
+
+def ground_of(reading: Reading, *, here: bool) -> Ground:
+    """Give what this machine can do and knows of the weights (`here`), or what a cluster's operator does.
+
+    Raises UserError for weights that a service of this machine needs and that are not here.
+    """
+    if not here:
+        return Ground(CLUSTER, {})
+    capabilities = laptop()
+    return Ground(capabilities, weights_of(reading, capabilities))
+
+
+def stand_ins_on(reading: Reading, ground: Ground) -> dict[Key, tuple[StandIn, ...]]:
+    """Give the stand-ins that services get at a place."""
+    return {service.key: served(service, *ground).stand_ins for service in reading.services}
 
 
 def default_services() -> Loaded:
@@ -58,8 +82,11 @@ def default_services() -> Loaded:
     return Loaded(services=(service,), capabilities=laptop(), stand_ins={service.key: ()})
 
 
-def load_files(paths: Sequence[Path | str]) -> Reading:
-    """Read files (`-` is standard input), all together. Raises UserError that lists every problem."""
+def load_files(paths: Sequence[Path | str], *, namespace: str | None = None) -> Reading:
+    """Read files (`-` is standard input), all together. Raises UserError that lists every problem.
+
+    Services that name no namespace are of `namespace`.
+    """
     contents: list[tuple[str, bytes]] = []
     problems: list[Problem] = []
     for path in paths:
@@ -67,8 +94,21 @@ def load_files(paths: Sequence[Path | str]) -> Reading:
             contents.append((str(path), _read(str(path))))
         except OSError as error:
             problems.append(_unreadable(str(path), error))
-    reading = read_services(contents)
+    reading = read_services(contents, namespace=namespace or "default")
     raise_if_any([str(problem) for problem in (*problems, *reading.problems)])
+    return reading
+
+
+def load_for(args: argparse.Namespace, place: Place, paths: Sequence[str]) -> Reading:
+    """Read files for a place. Raises UserError, also for a service of another namespace than the command line says."""
+    reading = load_files(paths, namespace=place.namespace)
+    raise_if_any(
+        [
+            f"{service.key}: -n says {args.namespace}, and the file {service.metadata.namespace}; leave one of them out"
+            for service in reading.services
+            if args.namespace and service.metadata.namespace != args.namespace
+        ]
+    )
     return reading
 
 
@@ -133,6 +173,13 @@ def stand_in_table(stand_ins: Mapping[str, Sequence[StandIn]]) -> str:
 def by_name(stand_ins: Mapping[Key, Sequence[StandIn]]) -> dict[str, Sequence[StandIn]]:
     """Name services as people do: the namespace `default` goes without saying."""
     return {str(key).removeprefix("default/"): found for key, found in stand_ins.items()}
+
+
+def say_stand_ins(stand_ins: Mapping[Key, Sequence[StandIn]]) -> None:
+    """Print the stand-ins to standard error, when there are some."""
+    table = stand_in_table(by_name(stand_ins))
+    if table:
+        print(f"What cannot be done there gets a stand-in (--strict refuses):\n{table}", file=sys.stderr)
 
 
 def refuse_stand_ins(stand_ins: Mapping[Key, Sequence[StandIn]]) -> None:

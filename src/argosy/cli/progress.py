@@ -13,8 +13,8 @@ from argosy.base.errors import ArgosyError
 if TYPE_CHECKING:
     import aiohttp
 
-    from argosy.apps.local.observation import Observation
-    from argosy.edge.kube.port import ObjectStore
+    from argosy.apps.fleet.fleet import Fleet
+    from argosy.decide.planning.observation import Observation
 
 POLL_S = 0.1
 FAILING_S = 15.0
@@ -87,14 +87,14 @@ def _parts(observation: "Observation") -> list[tuple[str, bool]]:
     return [*components, ("routes", observation.gateway.programmed), *replicas]
 
 
-async def wait_until_ready(
-    store: "ObjectStore", supervisor: Callable[[], int | None], *, timeout_s: float
-) -> "Observation":
+async def wait_until_ready(fleet: "Fleet", supervisor: Callable[[], int | None], *, timeout_s: float) -> "Observation":
     """Wait until every service has answered a request through the gateway. Raises `NotReady`.
 
     `supervisor` gives the supervisor's process id, or None once it has ended.
     """
-    from argosy.apps.local.observation import observe  # noqa: PLC0415 (other verbs start without)
+    import msgspec  # noqa: PLC0415 (other verbs start without)
+
+    from argosy.apps.fleet.observe import observe  # noqa: PLC0415
     from argosy.edge.kube.port import StoreUnavailable  # noqa: PLC0415
 
     deadline = time.monotonic() + timeout_s
@@ -104,7 +104,7 @@ async def wait_until_ready(
             if (pid := supervisor()) is None:
                 raise NotReady("the supervisor has ended")
             try:
-                observation = await observe(store, supervisor_pid=pid)
+                observation = await observe(msgspec.structs.replace(fleet, supervisor_pid=pid))
             except StoreUnavailable as error:
                 if time.monotonic() > deadline:
                     raise NotReady(f"the supervisor does not answer: {error}") from error

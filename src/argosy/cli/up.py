@@ -145,12 +145,12 @@ async def _report_ready(state: "StateDirectory", supervisor: Callable[[], int | 
 
     `supervisor` gives the supervisor's process id, or None once it has ended.
     """
+    from argosy.apps.fleet.fleet import open_laptop  # noqa: PLC0415
     from argosy.cli.progress import NotReady, curl_line, wait_until_ready  # noqa: PLC0415
-    from argosy.edge.kube.remote import RemoteStore  # noqa: PLC0415
 
-    async with RemoteStore(state.address) as store:
+    async with open_laptop(state.address, supervisor_pid=None) as fleet:
         try:
-            observation = await wait_until_ready(store, supervisor, timeout_s=timeout_s)
+            observation = await wait_until_ready(fleet, supervisor, timeout_s=timeout_s)
         except NotReady as error:
             print(f"argosy up: not ready: {error}", file=sys.stderr)
             if supervisor() is not None:
@@ -206,14 +206,16 @@ async def _follow(
 
 async def _change(state: "StateDirectory", args: argparse.Namespace, services: "Iterable[LLMService]") -> int:
     """Make the running instance serve what the files say."""
-    from argosy.apps.local.observation import gateway_url  # noqa: PLC0415
+    from argosy.api.gateway import Gateway  # noqa: PLC0415
     from argosy.apps.local.supervisor import make_services_so  # noqa: PLC0415
+    from argosy.decide.planning.observation import installation_gateway  # noqa: PLC0415
+    from argosy.decide.planning.status import gateway_url  # noqa: PLC0415
     from argosy.edge.kube.port import StoreUnavailable  # noqa: PLC0415
     from argosy.edge.kube.remote import RemoteStore  # noqa: PLC0415
 
     try:
         async with RemoteStore(state.address) as store:
-            url = await gateway_url(store)
+            url = gateway_url(installation_gateway((await store.list(Gateway)).items), otherwise=HOST)
             if args.port is not None and url and f":{args.port}/" not in url:
                 raise NotNow(f"an instance runs at {url}; to change its port, end it first: argosy down")
             if args.files:

@@ -51,6 +51,11 @@ STUCK_GRACE_S: Final = 5
 GRACE_S: Final = DRAIN_S + 10
 """`terminationGracePeriodSeconds`: the drain and the time to say goodbye."""
 
+ENVIRONMENT: Final = {"GOMP_SPINCOUNT": "300"}
+"""What is set before llama.cpp is loaded, unless it is set already. Its threads wait for one another many times in a
+token, and GNU OpenMP has them spin for milliseconds before they sleep: where engines share cores, each then burns the
+time that another needs (docs/performance.md)."""
+
 HEALTH_PATH: Final = "/health"
 """200 when requests are welcome; 503 while weights load and from SIGTERM on."""
 PING_PATH: Final = "/ping"
@@ -67,14 +72,20 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     failure_threshold: int
 
 
-STARTUP_PROBE: Final = Probe(path=HEALTH_PATH, period_s=1, timeout_s=2, failure_threshold=600)
-"""Ten minutes to read large weights; the embedded ones take half a second."""
+UNKNOWN_STARTUP_S: Final = 600
+"""How long a start may take where nothing is known of the weights."""
+STARTUP_S: Final = 120
+SLOWEST_BYTES_PER_S: Final = 20_000_000
+"""A start may take this time, and that of reading the weights from the slowest disk that is worth using. The embedded
+ones take half a second."""
 READINESS_PROBE: Final = Probe(path=HEALTH_PATH, period_s=2, timeout_s=2, failure_threshold=2)
 LIVENESS_PROBE: Final = Probe(path=PING_PATH, period_s=5, timeout_s=4, failure_threshold=3)
 """Patient: prompts of a loaded machine may hold every core for seconds."""
 
 REQUESTS_RUNNING: Final = "vllm:num_requests_running"
 REQUESTS_WAITING: Final = "vllm:num_requests_waiting"
+CACHE_CONFIG_INFO: Final = "vllm:cache_config_info"
+CACHE_CONFIG_LABELS: Final = ("block_size", "num_gpu_blocks")
 PREFIX_CACHE_QUERIES: Final = "vllm:prefix_cache_queries"
 PREFIX_CACHE_HITS: Final = "vllm:prefix_cache_hits"
 PROMPT_TOKENS: Final = "vllm:prompt_tokens"
@@ -87,6 +98,8 @@ INTER_TOKEN_LATENCY: Final = "vllm:inter_token_latency_seconds"  # noqa: S105 - 
 E2E_LATENCY: Final = "vllm:e2e_request_latency_seconds"
 QUEUE_TIME: Final = "vllm:request_queue_time_seconds"
 MODEL_LABEL: Final = "model_name"
+START_SECONDS: Final = {phase: f"argosy_start_{phase}_seconds" for phase in ("weights", "load", "warm_up")}
+"""Gauges: how long each phase of the start took. Our own: vLLM has no such metrics."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,6 +131,12 @@ def args(settings: Settings) -> tuple[str, ...]:
         *("--threads", str(settings.threads), "--parallel", str(settings.parallel)),
         *("--context", str(settings.context_tokens), "--drain-timeout", str(settings.drain_s)),
     )
+
+
+def startup_probe(weights_bytes: int | None) -> Probe:
+    """Give the probe that waits for the weights; None where their size is not known."""
+    seconds = UNKNOWN_STARTUP_S if weights_bytes is None else STARTUP_S + weights_bytes // SLOWEST_BYTES_PER_S
+    return Probe(path=HEALTH_PATH, period_s=1, timeout_s=2, failure_threshold=seconds)
 
 
 def memory_bytes(*, weights_bytes: int, kv_bytes_per_token: int, settings: Settings) -> int:

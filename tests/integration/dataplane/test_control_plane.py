@@ -169,7 +169,7 @@ async def test_sigterm_ends_the_gateway_verb_at_once(plane: DataPlane) -> None:
         *command,
         env={**os.environ, "ARGOSY_STORE": plane.store_address},
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.STDOUT,
     )
     assert process.stdout is not None
     assert b"xDS" in await asyncio.wait_for(process.stdout.readline(), 20)
@@ -185,3 +185,6 @@ async def test_the_stats_listener_passes_nothing_else_of_the_admin_interface_on(
                 assert answer.status == 404
         async with client.get(f"http://{plane.stats}/stats/prometheus") as answer:
             assert "envoy_http_ext_proc_failure_mode_allowed" in await answer.text()
+        async with client.get(f"http://{plane.stats}/healthz") as answer:
+            assert answer.status == 200
+            assert len(await answer.read()) < 100

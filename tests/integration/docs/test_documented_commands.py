@@ -13,10 +13,10 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
+from harness.documents import Block, blocks
 from harness.laptop import ROOT, Laptop, laptop
 
 DOCUMENTS = ("README.md", "docs/guide.md")
@@ -25,22 +25,8 @@ START = ROOT / "examples" / "smollm2.yaml"
 TARGETS = frozenset(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
-class Block(NamedTuple):
-    place: str
-    language: str
-    text: str
-
-
-def blocks() -> Iterator[Block]:
-    for document in DOCUMENTS:
-        text = (ROOT / document).read_text()
-        for found in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-            line = text.count("\n", 0, found.start()) + 1
-            yield Block(f"{document}:{line}", found[1], found[2])
-
-
 def of(*languages: str) -> pytest.MarkDecorator:
-    chosen = [block for block in blocks() if block.language in languages]
+    chosen = [block for block in blocks(*DOCUMENTS) if block.language in languages]
     return pytest.mark.parametrize("block", chosen, ids=[block.place for block in chosen])
 
 
@@ -97,7 +83,7 @@ def ask(words: list[str]) -> str:
 
 def test_no_block_is_left_out() -> None:
     """Pictures in mermaid are drawn by whoever shows the page; every other language has a test here."""
-    unknown = [block.place for block in blocks() if block.language not in {"mermaid", "yaml", "python", "sh"}]
+    unknown = [block.place for block in blocks(*DOCUMENTS) if block.language not in {"mermaid", "yaml", "python", "sh"}]
     assert not unknown
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import re
 from typing import Any
 
 import openai
@@ -52,6 +53,13 @@ async def test_a_seed_makes_sampling_repeatable(engine: Engine) -> None:
     await engine.chat("Tell me anything.")
     answers = [await engine.chat("Tell me anything.", **fields) for _ in range(2)]
     assert answers[0]["choices"][0]["message"] == answers[1]["choices"][0]["message"]
+
+
+async def test_the_size_of_the_prefix_cache_is_told(engine: Engine) -> None:
+    series = [key for key in await engine.metrics() if key.startswith("vllm:cache_config_info")]
+    told = dict(re.findall(r'(\w+)="(\d+)"', series[0]))
+    assert int(told["num_gpu_blocks"]) > 0
+    assert int(told["block_size"]) > 0
 
 
 async def test_a_repeated_prompt_reports_its_cached_tokens_and_the_metrics_count_them(engine: Engine) -> None:

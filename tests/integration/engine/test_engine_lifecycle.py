@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import socket
 import struct
 import subprocess
@@ -55,6 +56,16 @@ async def test_a_drain_that_is_over_cuts_answers_off_without_a_proper_end(how: s
             assert (await queued)[0] == 503
         async with asyncio.timeout(10):
             assert await engine.process.wait() == 0
+
+
+@pytest.mark.parametrize(("given", "used"), [({}, "300"), ({"GOMP_SPINCOUNT": "5"}, "5")])
+def test_threads_that_wait_for_each_other_soon_sleep(given: dict[str, str], used: str, tmp_path: Path) -> None:
+    environment = {**os.environ, **given, "OMP_DISPLAY_ENV": "verbose"}
+    with (tmp_path / "said").open("wb") as said:
+        # It ends when it looks for weights that are not there, with llama.cpp loaded.
+        weights = f"--weights=file://{tmp_path}/none.gguf"
+        subprocess.run([*ENGINE, "--model=m", weights], stderr=said, env=environment, timeout=60, check=False)
+    assert f"GOMP_SPINCOUNT = '{used}'" in (tmp_path / "said").read_text()
 
 
 async def test_an_idle_engine_ends_at_once() -> None:

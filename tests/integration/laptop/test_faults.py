@@ -4,13 +4,12 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 
 from harness.laptop import ROOT, Laptop
+from harness.load import load
 
 CHAT = {
     "model": "smollm2",
@@ -20,60 +19,11 @@ CHAT = {
 }
 
 
-class Load:
-    """Streaming clients that ask again and again; tells apart what failed before an answer began and after."""
-
-    def __init__(self, instance: Laptop) -> None:
-        self._url = f"{instance.url}/v1/chat/completions"
-        self.completed = 0
-        self.cut = 0
-        self.refused: list[str] = []
-
-    async def client(self, session: aiohttp.ClientSession) -> None:
-        while True:
-            begun = False
-            try:
-                async with session.post(self._url, json=CHAT) as response:
-                    if response.status != 200:
-                        self.refused.append(f"{response.status} {await response.text()}")
-                        continue
-                    async for line in response.content:
-                        begun = begun or line.startswith(b"data:")
-                        if line.startswith(b"data: [DONE]"):
-                            self.completed += 1
-            except aiohttp.ClientError as error:
-                if begun:
-                    self.cut += 1
-                else:
-                    self.refused.append(repr(error))
-
-    async def more(self, answers: int, *, within_s: float = 60) -> None:
-        """Wait for so many more whole answers."""
-        wanted, deadline = self.completed + answers, time.monotonic() + within_s
-        while self.completed < wanted:
-            assert time.monotonic() < deadline, f"{self.completed} of {wanted}; {self.refused[:3]}"
-            await asyncio.sleep(0.02)
-
-
-@asynccontextmanager
-async def load(instance: Laptop, clients: int = 6) -> AsyncIterator[Load]:
-    running = Load(instance)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as session:
-        tasks = [asyncio.create_task(running.client(session)) for _ in range(clients)]
-        try:
-            await running.more(clients)
-            yield running
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-
 async def test_a_replica_killed_under_load_fails_no_request_that_had_not_begun_and_comes_back(
     own_instance: Laptop,
 ) -> None:
     victim = own_instance.service()["replicas"][0]
-    async with load(own_instance) as clients:
+    async with load(own_instance.url, "smollm2") as clients:
         os.kill(victim["pid"], signal.SIGKILL)
         await clients.more(20)
         await asyncio.to_thread(
@@ -88,7 +38,7 @@ async def test_a_replica_killed_under_load_fails_no_request_that_had_not_begun_a
 
 async def test_the_picker_killed_under_load_fails_no_request_and_picks_resume(own_instance: Laptop) -> None:
     victim = own_instance.pid("picker")
-    async with load(own_instance) as clients:
+    async with load(own_instance.url, "smollm2") as clients:
         os.kill(victim, signal.SIGKILL)
         await clients.more(20)
         await asyncio.to_thread(
@@ -122,7 +72,7 @@ async def test_envoy_killed_serves_again_within_seconds(own_instance: Laptop) ->
 
 
 async def test_the_gateway_controller_killed_is_not_noticed(own_instance: Laptop) -> None:
-    async with load(own_instance) as clients:
+    async with load(own_instance.url, "smollm2") as clients:
         os.kill(own_instance.pid("gateway"), signal.SIGKILL)
         await clients.more(20)
     assert clients.refused == []
@@ -142,7 +92,7 @@ async def test_a_replica_made_ten_times_slower_gets_at_most_a_fifth_of_the_picks
 
     brake = asyncio.create_task(hold_back())
     try:
-        async with load(own_instance, clients=4) as clients:
+        async with load(own_instance.url, "smollm2", clients=4) as clients:
             before = [replica["picks"] for replica in own_instance.service()["replicas"]]
             await clients.more(60, within_s=100)
             after = [replica["picks"] for replica in own_instance.service()["replicas"]]
@@ -179,7 +129,7 @@ async def test_a_changed_service_rolls_under_load_without_a_failed_request(
     before = {replica["pid"] for replica in own_instance.service()["replicas"]}
     changed = tmp_path / "changed.yaml"
     changed.write_text((ROOT / "examples" / "smollm2.yaml").read_text() + "  engine: {contextTokens: 1024}\n")
-    async with load(own_instance) as clients:
+    async with load(own_instance.url, "smollm2") as clients:
         await asyncio.to_thread(own_instance.up, changed)
         await clients.more(20)
         after = {replica["pid"] for replica in own_instance.service()["replicas"]}
@@ -187,3 +137,30 @@ async def test_a_changed_service_rolls_under_load_without_a_failed_request(
     assert not before & after
     assert clients.refused == []
     assert clients.cut == 0
+
+
+async def test_a_model_that_gets_another_name_is_served_under_the_old_one_until_the_new_one_answers(
+    own_instance: Laptop, tmp_path: Path
+) -> None:
+    renamed = tmp_path / "renamed.yaml"
+    renamed.write_text(
+        (ROOT / "examples" / "smollm2.yaml").read_text().replace("model:", "model:\n    name: renamed", 1)
+    )
+    changing = asyncio.create_task(asyncio.to_thread(own_instance.up, renamed))
+    answers: list[tuple[int, int]] = []
+    async with aiohttp.ClientSession() as session:
+
+        async def ask(model: str) -> int:
+            body = CHAT | {"model": model, "max_tokens": 1, "stream": False}
+            async with session.post(f"{own_instance.url}/v1/chat/completions", json=body) as response:
+                return response.status
+
+        while not changing.done():
+            answers.append((await ask("smollm2"), await ask("renamed")))
+    await changing
+    old, new = [old for old, _ in answers], [new for _, new in answers]
+    assert all(200 in both for both in answers), answers
+    assert old == sorted(old), "the old name comes back"
+    first = new.index(200)
+    assert set(new[first:]) == {200}
+    assert 200 in old

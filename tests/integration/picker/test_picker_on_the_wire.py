@@ -9,13 +9,16 @@ from pathlib import Path
 
 import grpc
 import pytest
+from msgspec.structs import replace
 
+from argosy.api.gateway import PathMatch, RouteMatch
 from argosy.api.names import MAX_BODY_BYTES
 from argosy.api.objects import Object
 from argosy.edge.kube.memory import InMemoryStore
 from argosy.edge.kube.serve import serve_store
+from argosy.edge.rpc.health import PICKER_NAMES
 from harness.picker_process import Client, PickerProcess, client_of, destination, picker_process
-from harness.services import gateway, gateway_class, service
+from harness.services import gateway, gateway_class, route, service
 from harness.waiting import until
 
 CHAT = b'{"model": "m", "messages": [{"role": "user", "content": "Hello"}]}'
@@ -35,10 +38,12 @@ async def store_address(store: InMemoryStore, tmp_path: Path) -> AsyncIterator[s
         yield f"unix://{tmp_path / 'store.sock'}"
 
 
-@pytest.fixture
-async def picker(store: InMemoryStore, store_address: str, tmp_path: Path) -> AsyncIterator[PickerProcess]:
+@pytest.fixture(params=["http2", "grpcio"])
+async def picker(
+    request: pytest.FixtureRequest, store: InMemoryStore, store_address: str, tmp_path: Path
+) -> AsyncIterator[PickerProcess]:
     await publish(store, gateway_class(), gateway(), *service("a", [ONE, TWO], model="m"))
-    async with picker_process(store_address, tmp_path) as picker:
+    async with picker_process(store_address, tmp_path, "--transport", request.param) as picker:
         yield picker
 
 
@@ -116,6 +121,54 @@ async def test_bodies_and_models_that_are_wrong_are_answered_at_once(picker: Pic
     assert await picker.metric("argosy_reservations") == 0
 
 
+@pytest.mark.parametrize(
+    "hint", [f"{TWO}:8000", f"10.0.0.1:1, {TWO}:8000", [f"{TWO}:8000"], ["10.0.0.1:1", f"{TWO}:8000"], [TWO]]
+)
+async def test_a_subset_hint_is_kept_to_as_a_string_and_as_a_list(client: Client, hint: str | list[str]) -> None:
+    for _ in range(3):
+        stream = client.stream()
+        await stream.headers(hint=hint)
+        assert destination(await stream.body(CHAT)) == f"{TWO}:8000"
+
+
+@pytest.mark.parametrize("hint", ["", [], "10.0.0.1:1", [f"{ONE}:1"]])
+async def test_a_subset_that_leaves_nobody_is_503_with_the_reason(client: Client, hint: str | list[str]) -> None:
+    stream = client.stream()
+    await stream.headers(hint=hint)
+    answer = (await stream.body(CHAT)).immediate_response
+    assert answer.status.code == 503
+    headers = {each.header.key: each.header.raw_value for each in answer.headers.set_headers}
+    assert headers["x-llm-d-request-dropped-reason"] == b"rejected-no-endpoints"
+
+
+async def test_who_serves_is_believed_from_metadata_too(picker: PickerProcess, client: Client) -> None:
+    stream = client.stream()
+    picked, fallback = destination(await stream.ask(CHAT)).split(",")
+    await stream.feedback(fallback)
+    await until(lambda: counted(picker, "argosy_fallback_served_total", 1))
+    stream = client.stream()
+    await stream.ask(CHAT)
+    await stream.feedback("10.0.0.1:1")
+    await until(lambda: counted(picker, "argosy_served_not_picked_total", 1))
+    assert picked != fallback
+
+
+async def counted(picker: PickerProcess, name: str, count: int) -> bool:
+    return await picker.metric(name, pool=POOL) == count
+
+
+async def test_a_request_without_a_body_is_steered_at_its_headers(store: InMemoryStore, client: Client) -> None:
+    for_any = route("any", "unused", pool="a")
+    rule = replace(for_any.spec.rules[0], matches=(RouteMatch(path=PathMatch(value="/any")),))
+    await publish(store, replace(for_any, spec=replace(for_any.spec, rules=(rule,))))
+
+    async def is_steered() -> bool:
+        reply = await client.stream().headers(p_method="GET", p_path="/any", end_of_stream=True)
+        return bool(reply.HasField("request_headers")) and destination(reply).startswith((ONE, TWO))
+
+    await until(is_steered)
+
+
 async def test_the_models_are_listed(client: Client) -> None:
     reply = await client.stream().headers(p_method="GET", p_path="/v1/models", end_of_stream=True)
     assert reply.immediate_response.status.code == 200
@@ -134,7 +187,7 @@ async def test_changes_of_the_cluster_are_followed(store: InMemoryStore, picker:
 
 
 async def test_health_is_answered_for_every_name_that_is_asked_for(client: Client) -> None:
-    for name in ("", "readiness", "liveness", "envoy.service.ext_proc.v3.ExternalProcessor"):
+    for name in PICKER_NAMES:
         assert await client.health(name) == 1
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await client.health("other")

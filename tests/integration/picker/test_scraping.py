@@ -46,7 +46,7 @@ class Owner:
     def __init__(self, *engines: Engine) -> None:
         self.engines = engines
         self.at_work: set[Endpoint] = set()
-        self.taken: list[tuple[Endpoint, dict[str, float]]] = []
+        self.taken: list[tuple[Endpoint, bytes]] = []
         self.failures: dict[Endpoint, str] = {}
 
     def targets(self) -> Collection[Endpoint]:
@@ -58,8 +58,8 @@ class Owner:
     def scrape_began(self, endpoint: Endpoint) -> Endpoint:
         return endpoint
 
-    def scraped(self, mark: Endpoint, families: dict[str, float]) -> None:
-        self.taken.append((mark, families))
+    def scraped(self, mark: Endpoint, page: bytes) -> None:
+        self.taken.append((mark, page))
 
     def scrape_failed(self, endpoint: Endpoint, why: str) -> None:
         self.failures[endpoint] = why
@@ -83,7 +83,7 @@ async def engines() -> AsyncIterator[list[Engine]]:
 @pytest.fixture
 async def owner(engines: list[Engine]) -> AsyncIterator[Owner]:
     owner = Owner(*engines)
-    scraping = asyncio.create_task(scrape_forever(owner, "/metrics", [RUNNING]))
+    scraping = asyncio.create_task(scrape_forever(owner, "/metrics"))
     yield owner
     scraping.cancel()
     await asyncio.wait([scraping])
@@ -94,7 +94,7 @@ async def test_busy_engines_are_asked_often_and_idle_ones_seldom(engines: list[E
     busy, idle, _ = engines
     owner.at_work.add(busy.endpoint)
     await until(lambda: len(busy.scrapes) >= 5)
-    assert (busy.endpoint, {RUNNING: 3.0}) in owner.taken
+    assert (busy.endpoint, busy.page) in owner.taken
     assert busy.scrapes[4] - busy.scrapes[0] < 4 * IDLE_S
     assert all(after - before > BUSY_S / 2 for before, after in itertools.pairwise(busy.scrapes))
     assert len(idle.scrapes) <= 1 + (busy.scrapes[4] - busy.scrapes[0]) / IDLE_S

@@ -9,7 +9,8 @@ import signal
 import sys
 from pathlib import Path
 
-from argosy.api.kubernetes import Container, Pod, PodSpec, PodStatus
+from argosy.api.containers import Container
+from argosy.api.kubernetes import Pod, PodSpec, PodStatus
 from argosy.api.objects import ObjectMeta
 from argosy.edge.processes.addresses import LoopbackAddresses, bindable
 from argosy.edge.processes.pods import LocalCommand, PodProcess, PodSetting

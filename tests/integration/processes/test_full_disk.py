@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from argosy.api.kubernetes import Container, Pod, PodSpec, PodStatus
+from argosy.api.containers import Container
+from argosy.api.kubernetes import Pod, PodSpec, PodStatus
 from argosy.api.objects import ObjectMeta
 from argosy.edge.processes.pods import LocalCommand, PodProcess, PodSetting
 from harness.waiting import until

@@ -1,35 +1,26 @@
 import asyncio
 import os
 import signal
-import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import msgspec
 import pytest
 
-from argosy.api.kubernetes import (
+from argosy.api.containers import (
     Container,
     ContainerPort,
     EnvVar,
     EnvVarSource,
     FieldRef,
     HTTPGetAction,
-    Pod,
-    PodSpec,
-    PodStatus,
     Probe,
     TCPSocketAction,
 )
-from argosy.api.objects import ObjectMeta
-from argosy.edge.processes.addresses import LoopbackAddresses, bindable
-from argosy.edge.processes.pods import LocalCommand, PodProcess, PodSetting
+from harness.running_pod import PORT, Running
 from harness.waiting import until
 
 CHILD = Path(__file__).with_name("child_server.py")
-PORT = 8000
 READINESS = Probe(http_get=HTTPGetAction(path="/ready", port="http"), period_seconds=1, failure_threshold=1)
 LIVENESS = Probe(http_get=HTTPGetAction(path="/live", port=PORT), period_seconds=1, failure_threshold=2)
 ADDRESS = EnvVar(name="POD_IP", value_from=EnvVarSource(field_ref=FieldRef(field_path="status.podIP")))
@@ -43,76 +34,12 @@ SERVER = Container(
 )
 
 
-class Running:
-    """A pod that runs, and all statuses that it has reported."""
-
-    def __init__(self, *containers: Container, folder: Path, **setting: Any) -> None:
-        self.folder = folder
-        self.address = LoopbackAddresses(str(folder), lambda address: bindable(address, (PORT,))).of("pod")
-        self.statuses: list[PodStatus] = []
-        pod = Pod(
-            metadata=ObjectMeta(name="pod", namespace="space"),
-            spec=PodSpec(containers=containers, termination_grace_period_seconds=20),
-        )
-        full = PodSetting(
-            address=self.address,
-            commands={"child": LocalCommand(argv=(sys.executable,), env={"FOLDER": str(folder)})},
-            inherited={"PATH": os.environ["PATH"]},
-            logs=folder,
-        )
-        self.pod = PodProcess(
-            pod, msgspec.structs.replace(full, **setting), report=self.report, now=lambda: "2026-01-01T00:00:00Z"
-        )
-        self.task = asyncio.create_task(self.pod.run())
-
-    async def report(self, status: PodStatus) -> None:
-        self.statuses.append(status)
-
-    @property
-    def ready(self) -> bool:
-        return bool(self.statuses) and self.statuses[-1].conditions[1].status == "True"
-
-    @property
-    def pid(self) -> int | None:
-        running = self.statuses[-1].container_statuses[0].state.get("running", {}) if self.statuses else {}
-        return running.get("pid")
-
-    @property
-    def restarts(self) -> int:
-        return self.statuses[-1].container_statuses[0].restart_count if self.statuses else 0
-
-    @property
-    def why(self) -> str:
-        return self.statuses[-1].conditions[1].message if self.statuses else ""
-
-    async def get(self, path: str) -> str:
-        async with aiohttp.ClientSession() as session, session.get(f"http://{self.address}:{PORT}{path}") as answer:
-            return await answer.text()
-
-    async def end(self) -> None:
-        await self.pod.stop(grace_s=2)
-        await self.task
-
-
 def alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
         return False
     return state != "Z"
-
-
-@pytest.fixture
-async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Running]]:
-    started: list[Running] = []
-
-    def begin(*containers: Container, **setting: Any) -> Running:
-        started.append(Running(*containers, folder=tmp_path, **setting))
-        return started[-1]
-
-    yield begin
-    for running in started:
-        await running.end()
 
 
 async def test_a_pod_is_pending_then_running_then_ready_and_says_why_at_each_step(

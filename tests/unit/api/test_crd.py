@@ -66,7 +66,10 @@ def test_columns_status_and_short_name_are_there() -> None:
     made = crd()["spec"]
     assert made["names"]["shortNames"] == ["llm"]
     assert made["versions"][0]["subresources"] == {"status": {}}
-    assert [c["name"] for c in made["versions"][0]["additionalPrinterColumns"]][-1] == "Age"
+    columns = made["versions"][0]["additionalPrinterColumns"]
+    plain = [column["name"] for column in columns if not column["priority"]]
+    assert plain == ["Model", "Ready", "Wanted", "Available", "Progress", "URL", "Age"]
+    assert columns[-1]["name"] == "Status"
 
 
 @given(plain_specs())

@@ -5,9 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.api.openai import BadBody, BodyReader, ModelRequest, error_body, model_list, model_not_found
+from argosy.api.openai import ITEMISED_BYTES, BadBody, BodyReader, ModelRequest, error_body, model_list, model_not_found
 
 READER = BodyReader()
+
+
+def asked(body: bytes) -> tuple[str, bool]:
+    read = READER.read(body)
+    assert isinstance(read, ModelRequest), read
+    return read.model, read.stream
+
+
 CHAT = {"messages": [{"role": "user", "content": "Hello, the model speaks"}], "temperature": 0.5}
 
 json_values = st.recursive(
@@ -30,7 +38,7 @@ json_values = st.recursive(
 def test_a_request_is_read_for_its_model_and_stream_flag(body: Any, model: str, *, stream: bool) -> None:
     for ascii_only in (True, False):
         encoded = json.dumps(body, ensure_ascii=ascii_only).encode()
-        assert READER.read(encoded) == ModelRequest(model=model, stream=stream)
+        assert asked(encoded) == (model, stream)
 
 
 @pytest.mark.parametrize(
@@ -72,13 +80,12 @@ def test_a_body_that_two_readers_could_understand_differently_is_refused(body: b
 
 
 def test_the_escaped_key_counts_as_the_key() -> None:
-    assert READER.read(b'{"mod\\u0065l": "m"}') == ModelRequest(model="m", stream=False)
+    assert asked(b'{"mod\\u0065l": "m"}') == ("m", False)
 
 
 @given(st.dictionaries(st.text(st.characters(codec="utf-8")).filter(lambda k: k != "model"), json_values))
 def test_whatever_else_a_body_holds_its_model_is_found(others: dict[str, Any]) -> None:
-    read = READER.read(json.dumps({**others, "model": "m"}).encode())
-    assert read == ModelRequest(model="m", stream=others.get("stream") is True)
+    assert asked(json.dumps({**others, "model": "m"}).encode()) == ("m", others.get("stream") is True)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["model", "x", "mod\\u0065l"]), json_values), max_size=6))
@@ -87,7 +94,8 @@ def test_a_model_is_believed_only_when_it_stands_once(pairs: list[tuple[str, Any
     models = [value for key, value in pairs if key != "x"]
     read = READER.read(body.encode())
     if len(models) == 1 and isinstance(models[0], str) and models[0]:
-        assert read == ModelRequest(model=models[0], stream=False)
+        assert isinstance(read, ModelRequest)
+        assert read.model == models[0]
     else:
         assert isinstance(read, BadBody)
 
@@ -112,3 +120,41 @@ def test_models_are_listed_in_order() -> None:
     assert listed["object"] == "list"
     assert [model["id"] for model in listed["data"]] == ["a", "b"]
     assert {model["object"] for model in listed["data"]} == {"model"}
+
+
+def parts(body: bytes) -> list[bytes]:
+    read = READER.read(body)
+    assert isinstance(read, ModelRequest), read
+    return [bytes(memoryview(part)) for part in read.parts]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"model":"m","messages":[{"a": 1}, {"b":2}]}', [b'{"a": 1}', b'{"b":2}']),
+        (b'{"messages":[1],"model":"m","tools":[{"t":1}]}', [b'[{"t":1}]', b"1"]),
+        (b'{"model":"m","system":"s","messages":[1,2]}', [b'"s"', b"1", b"2"]),
+        (b'{"model":"m","instructions":"i","input":"text"}', [b'"i"', b'"text']),
+        (b'{"model":"m","input":[{"x":1},2]}', [b'{"x":1}', b"2"]),
+        (b'{"model":"m","prompt":"Once upon"}', [b'"Once upon']),
+        (b'{"model":"m","prompt":[1,2,3]}', [b"[1,2,3"]),
+        (b'{"model":"m","messages":[]}', []),
+        (b'{"model":"m","messages":"odd"}', [b'"odd']),
+        (b'{"model":"m","messages":null,"tools":null}', []),
+        (b'{"model":"m"}', []),
+    ],
+)
+def test_the_prompt_is_given_in_its_parts_as_it_stands(body: bytes, expected: list[bytes]) -> None:
+    assert parts(body) == expected
+
+
+def test_what_may_share_a_cache_is_said_by_the_salt() -> None:
+    read = READER.read(b'{"model":"m","cache_salt":"tenant"}')
+    assert isinstance(read, ModelRequest)
+    assert read.salt == "tenant"
+    assert asked(b'{"model":"m","cache_salt":7}') == ("m", False)
+
+
+def test_messages_of_a_large_body_are_not_told_apart() -> None:
+    many = b"[" + b"0," * ITEMISED_BYTES + b"0]"
+    assert parts(b'{"model":"m","messages":%s}' % many) == [many[:-1]]

@@ -40,14 +40,23 @@ def test_every_example_is_valid_and_renders_valid_objects(example: Path, capsys:
 def test_render_prints_objects_on_standard_output_and_stand_ins_on_the_other(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["render", str(EXAMPLES / "cluster.yaml"), "--port", "9000"]) == 0
+    assert main(["render", str(EXAMPLES / "cluster.yaml"), "--laptop", "--port", "9000"]) == 0
     printed = capsys.readouterr()
     objects = list(yaml.safe_load_all(printed.out))
     gateway = next(obj for obj in objects if obj["kind"] == "Gateway")
     assert gateway["spec"]["listeners"][0]["port"] == 9000
-    assert [obj["kind"] for obj in objects][-4:] == ["Service", "Deployment", "InferencePool", "HTTPRoute"]
+    assert [obj["kind"] for obj in objects][-2:] == ["InferencePool", "HTTPRoute"]
     assert "engine.name" in printed.err
     assert "llama.cpp" in printed.err
+
+
+def test_render_prints_what_the_operator_makes_of_a_service_and_nothing_of_an_installation(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["render", str(EXAMPLES / "smollm2.yaml")]) == 0
+    objects = list(yaml.safe_load_all(capsys.readouterr().out))
+    assert {obj["metadata"]["labels"]["argosy.dev/service"] for obj in objects} == {"smollm2"}
+    assert [obj["kind"] for obj in objects][-2:] == ["InferencePool", "HTTPRoute"]
 
 
 def test_strict_refuses_what_needs_a_stand_in(capsys: pytest.CaptureFixture[str]) -> None:

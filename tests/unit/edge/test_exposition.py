@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from argosy.edge.http.exposition import family_sums
+from argosy.edge.http.exposition import family_sums, samples
 
 PAGE = b"""# HELP vllm:num_requests_running Number of requests in vllm:num_requests_running batches.
 # TYPE vllm:num_requests_running gauge
@@ -54,3 +54,35 @@ def test_whatever_a_client_library_writes_is_read(series: dict[str, float]) -> N
 
 def test_a_sum_beyond_every_number_is_left_out() -> None:
     assert family_sums(b'a{b="1"} 1e308\na{b="2"} 1e308\n', ["a"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "labels", "value"),
+    [
+        (b"a 1", "a", (), 1.0),
+        (b"a_total{} 1 1700000000000", "a_total", (), 1.0),
+        (b'a{z="1",b="x, y=\\"}\\n\\\\"} 2.5', "a", (("b", 'x, y="}\n\\'), ("z", "1")), 2.5),
+        (b'a:b{le="+Inf"}\t+Inf', "a:b", (("le", "+Inf"),), math.inf),
+    ],
+)
+def test_a_sample_has_a_name_labels_and_a_value(
+    line: bytes, name: str, labels: tuple[tuple[str, str], ...], value: float
+) -> None:
+    page = b"# HELP a b\n# TYPE a counter\n\n" + line + b"\n"
+    assert samples(page) == {(name, labels): value}
+
+
+@pytest.mark.parametrize("page", [b"a", b"a b", b"a{b 1", b"<html>", b"a \xff"])
+def test_what_is_no_page_is_refused(page: bytes) -> None:
+    with pytest.raises(ValueError, match=r"no sample|could not convert|can't decode"):
+        samples(page)
+
+
+@given(st.lists(st.text(), min_size=1, max_size=4, unique=True))
+def test_what_prometheus_own_client_writes_is_read(values: list[str]) -> None:
+    registry = CollectorRegistry()
+    gauge = Gauge("g", "Help.", ("label", "other"), registry=registry)
+    for index, value in enumerate(values):
+        gauge.labels(value, "x").set(index)
+    read = samples(generate_latest(registry))
+    assert read == {("g", (("label", value), ("other", "x"))): float(i) for i, value in enumerate(values)}

@@ -1,14 +1,17 @@
 from typing import Any
 
 import pytest
+from envoy.config.core.v3.base_pb2 import HeaderValueOption, Metadata
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.struct_pb2 import Struct
 from hypothesis import given
 from hypothesis import strategies as st
 
 from argosy.base.errors import PeerError
 from argosy.edge.rpc.ext_proc import (
     Answer,
+    BodyChunk,
     BodyMode,
     Message,
     Phase,
@@ -22,7 +25,8 @@ from argosy.edge.rpc.ext_proc import (
     ResponseTrailers,
     Steer,
 )
-from argosy.edge.rpc.ext_proc_codec import decode, encode
+from argosy.edge.rpc.ext_proc_codec import decode, decode_generated, encode
+from argosy.edge.rpc.wire import body_of
 
 BASE64_POST, BASE64_200 = "UE9TVA==", "MjAw"
 
@@ -68,6 +72,17 @@ SERVED = ("envoy.lb", "x-gateway-destination-endpoint-served")
             RequestHeaders(headers={}, body_mode=BodyMode.FULL_DUPLEX_STREAMED),
         ),
         (
+            {
+                **HEADERS,
+                "protocol_config": {"request_body_mode": "BUFFERED", "response_body_mode": "FULL_DUPLEX_STREAMED"},
+            },
+            RequestHeaders(headers={}, response_body_mode=BodyMode.FULL_DUPLEX_STREAMED),
+        ),
+        (
+            {"response_headers": {}, "protocol_config": {"response_body_mode": "STREAMED"}},
+            ResponseHeaders(status=0, response_body_mode=BodyMode.STREAMED),
+        ),
+        (
             {**HEADERS, "attributes": {"envoy.filters.http.ext_proc": {"xds.filter_chain_name": "ns/name/80"}}},
             RequestHeaders(headers={}, listener="ns/name/80"),
         ),
@@ -90,12 +105,99 @@ SERVED = ("envoy.lb", "x-gateway-destination-endpoint-served")
             ResponseHeaders(status=0, served="127.0.0.1:8001"),
         ),
         ({"response_headers": {}, "attributes": {"other": {}}}, ResponseHeaders(status=0)),
-        ({"response_body": {"body": "e30="}}, ResponseBody()),
+        ({"response_body": {"body": "e30="}}, ResponseBody(body=b"{}")),
+        ({"response_body": {"body": "e30=", "end_of_stream": True}}, ResponseBody(body=b"{}", end_of_stream=True)),
         ({"response_trailers": {}}, ResponseTrailers()),
     ],
 )
 def test_a_message_of_envoy_is_read(fields: dict[str, Any], value: Message) -> None:
     assert decode(message(**fields)) == value
+
+
+BODIES = st.binary(max_size=40) | st.sampled_from([126, 127, 128, 16_370, 16_384, 62_000, 2_097_152]).map(bytes)
+HTTP_BODIES = st.builds(pb.HttpBody, body=BODIES, end_of_stream=st.booleans(), grpc_message_compressed=st.booleans())
+OTHERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "observability_mode": st.booleans(),
+        "protocol_config": st.builds(pb.ProtocolConfiguration, request_body_mode=st.integers(0, 5)),
+        "metadata_context": st.builds(
+            Metadata, filter_metadata=st.dictionaries(st.text(), st.builds(Struct), max_size=2)
+        ),
+    },
+)
+BODY_MESSAGES = st.builds(
+    lambda name, body, others: pb.ProcessingRequest(**{name: body}, **others).SerializeToString(),
+    st.sampled_from(["request_body", "response_body"]),
+    HTTP_BODIES,
+    OTHERS,
+)
+
+
+def by_hand(data: bytes) -> Message | None:
+    """Give a body as it is read by hand, None for what is left to the generated classes."""
+    found = body_of(memoryview(data))
+    if found is None:
+        return None
+    number, body, is_last = found
+    return {4: RequestBody, 5: ResponseBody}[number](body=body, end_of_stream=is_last)
+
+
+@given(name=st.sampled_from(["request_body", "response_body"]), body=BODIES, is_last=st.booleans())
+def test_a_body_is_read_by_hand_as_the_generated_classes_read_it(name: str, body: bytes, *, is_last: bool) -> None:
+    data = pb.ProcessingRequest(**{name: pb.HttpBody(body=body, end_of_stream=is_last)}).SerializeToString()
+    kind = RequestBody if name == "request_body" else ResponseBody
+    assert by_hand(data) == decode(data) == kind(body=body, end_of_stream=is_last)
+
+
+@given(BODY_MESSAGES)
+def test_what_is_read_by_hand_beside_a_body_changes_nothing(data: bytes) -> None:
+    assert by_hand(data) in (None, decode_generated(data))
+
+
+@given(BODY_MESSAGES, st.data())
+def test_whatever_the_generated_classes_take_is_read_as_they_read_it(data: bytes, draw: st.DataObject) -> None:
+    broken = bytearray(data)
+    for _ in range(draw.draw(st.integers(1, 3))):
+        if broken:
+            # What decides is at the beginning, and at the end.
+            at = draw.draw(st.integers(-12, 11).filter(lambda at: -len(broken) <= at < len(broken)))
+            broken[at : at + 1] = draw.draw(st.binary(max_size=2))
+    try:
+        read = decode_generated(bytes(broken))
+    except PeerError:
+        return
+    assert by_hand(bytes(broken)) in (None, read)
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
+
+
+@given(
+    phase=st.sampled_from([Phase.REQUEST_HEADERS, Phase.REQUEST_BODY]),
+    set_headers=st.lists(st.tuples(TEXT, TEXT), max_size=4),
+    remove_headers=st.lists(TEXT, max_size=3),
+    destination=TEXT,
+)
+def test_steering_is_what_the_generated_classes_make_of_it(
+    phase: Phase, set_headers: list[tuple[str, str]], remove_headers: list[str], destination: str
+) -> None:
+    response = pb.ProcessingResponse()
+    common = getattr(response, phase.value).response
+    common.clear_route_cache = True
+    common.header_mutation.SetInParent()
+    for name, value in set_headers:
+        option = common.header_mutation.set_headers.add(append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD)
+        option.header.key, option.header.raw_value = name, value.encode()
+    common.header_mutation.remove_headers.extend(remove_headers)
+    response.dynamic_metadata.get_or_create_struct("envoy.lb")["x-gateway-destination-endpoint"] = destination
+    steer = Steer(
+        phase=phase,
+        set_headers=tuple(set_headers),
+        remove_headers=tuple(remove_headers),
+        destination=destination,
+    )
+    assert pb.ProcessingResponse.FromString(encode(steer)) == response
 
 
 def test_a_message_about_nothing_is_a_peer_error() -> None:
@@ -109,6 +211,15 @@ def test_an_unknown_body_mode_is_a_peer_error() -> None:
     strange.protocol_config.request_body_mode = 77
     with pytest.raises(PeerError, match="77 is unknown"):
         decode(strange.SerializeToString())
+
+
+@given(phase=st.sampled_from([Phase.REQUEST_BODY, Phase.RESPONSE_BODY]), body=BODIES, is_last=st.booleans())
+def test_a_chunk_is_what_the_generated_classes_make_of_it(phase: Phase, body: bytes, *, is_last: bool) -> None:
+    response = pb.ProcessingResponse()
+    streamed = getattr(response, phase.value).response.body_mutation.streamed_response
+    streamed.SetInParent()
+    streamed.body, streamed.end_of_stream = body, is_last
+    assert encode(BodyChunk(phase=phase, body=body, end_of_stream=is_last)) == response.SerializeToString()
 
 
 @given(st.binary(max_size=40))

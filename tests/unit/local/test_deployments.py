@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from argosy.api.containers import Container
 from argosy.api.kubernetes import (
-    Container,
     Deployment,
     DeploymentSpec,
     DeploymentStrategy,

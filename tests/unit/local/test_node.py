@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from argosy.api.kubernetes import Container, Pod, PodSpec
+from argosy.api.containers import Container
+from argosy.api.kubernetes import Pod, PodSpec
 from argosy.api.objects import Key, ObjectMeta
 from argosy.apps.local import node as node_module
 from argosy.apps.local.deployments import NODE

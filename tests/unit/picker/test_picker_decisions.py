@@ -8,10 +8,20 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
-from argosy.api.gateway import BackendRef, HTTPRoute, HTTPRouteSpec, PathMatch, RouteRule
-from argosy.api.inference import GROUP
-from argosy.api.names import MAX_BODY_BYTES, STEERING_HEADERS
+from argosy import __version__
+from argosy.api.gateway import BackendRef, HTTPRoute, HTTPRouteSpec, ParentReference, PathMatch, RouteMatch, RouteRule
+from argosy.api.inference import GROUP, EndpointPickerRef, PickerPort
+from argosy.api.names import (
+    DECISIONS_PATH,
+    ENGINE_LABEL,
+    INPUT_HEADER_NAMES,
+    MAX_BODY_BYTES,
+    STEERING_HEADERS,
+    TRUSTED_INPUTS,
+    TRUSTED_LISTENERS,
+)
 from argosy.api.objects import Key, Object, ObjectMeta
+from argosy.apps.picker.debug import ENDPOINTS_PATH, documents
 from argosy.apps.picker.metrics import PickerMetrics
 from argosy.apps.picker.observation import EngineObserver
 from argosy.apps.picker.pick import Pick, RequestHead
@@ -19,9 +29,11 @@ from argosy.apps.picker.picker import Picker
 from argosy.apps.picker.serve import KINDS
 from argosy.apps.picker.world import world_of
 from argosy.base.endpoint import Endpoint
-from argosy.edge.http.exposition import family_sums
+from argosy.decide.routing.inputs import NO_INPUTS, RequestInputs
 from argosy.edge.rpc.ext_proc import Answer
 from argosy.engines.llama_cpp import REQUESTS_RUNNING, REQUESTS_WAITING
+from argosy.engines.signals import Signals
+from harness.profiles import DEFAULT_PROFILE
 from harness.services import gateway, gateway_class, pod, pool, route, service
 
 HEAD = {":method": "POST", ":path": "/v1/chat/completions", ":authority": "localhost"}
@@ -45,7 +57,7 @@ class Bench:
     def __init__(self, *objects: Object, seed: int = 1) -> None:
         self.metrics = PickerMetrics()
         self.clock = Hands()
-        self.picker = Picker(self.metrics, rng=random.Random(seed), clock=self.clock)
+        self.picker = Picker(self.metrics, DEFAULT_PROFILE, rng=random.Random(seed), clock=self.clock, now=self.clock)
         self.see(*objects)
 
     def see(self, *objects: Object) -> None:
@@ -65,7 +77,7 @@ class Bench:
         assert isinstance(found, Pick), found
         return found
 
-    def value(self, name: str, **labels: str) -> float | None:
+    def value(self, name: str, /, **labels: str) -> float | None:
         return self.metrics._registry.get_sample_value(name, labels)
 
 
@@ -98,6 +110,89 @@ def test_steering_headers_of_the_client_are_removed_or_overwritten() -> None:
     assert isinstance(pick, Pick)
     assert {*pick.remove_headers, *dict(pick.set_headers)} == set(STEERING_HEADERS)
     assert bench.pick().remove_headers == ()
+
+
+SAID = {
+    "x-llm-d-inference-objective": "premium",
+    "x-gateway-inference-fairness-id": "team-a",
+    "x-slo-ttft-ms": "250",
+    "x-session-id": "s1",
+    "x-argosy-explain": "1",
+}
+BELIEVED = RequestInputs(objective="premium", fairness_id="team-a", ttft_ms=250, session="s1", explain=True)
+LISTENER = "argosy-system/argosy/8080"
+
+
+def annotated(obj: Any, name: str, value: str) -> Any:
+    return replace(obj, metadata=replace(obj.metadata, annotations={name: value}))
+
+
+def said_at(bench: Bench, listener: str, body: bytes = CHAT) -> Pick:
+    pick = bench.picker.decide(RequestHead(headers={**HEAD, **SAID}, listener=listener), body)
+    assert isinstance(pick, Pick)
+    assert set(pick.remove_headers) == set(SAID), "no engine sees inputs, whoever is believed"
+    return pick
+
+
+def test_inputs_are_believed_at_listeners_that_the_gateway_trusts_and_nowhere_else() -> None:
+    trusting = annotated(gateway(ports=(8080, 8081)), TRUSTED_LISTENERS, "on-8080")
+    bench = Bench(trusting, *service("a", [ONE], model="m"))
+    assert said_at(bench, LISTENER).inputs == BELIEVED
+    for listener in ("argosy-system/argosy/8081", "", "somebody/else/8080"):
+        assert said_at(bench, listener).inputs == NO_INPUTS
+    bench.see(gateway(ports=(8080, 8081)), *service("a", [ONE], model="m"))
+    assert said_at(bench, LISTENER).inputs == NO_INPUTS
+
+
+def test_a_pool_believes_what_it_says_of_everybody_for_its_own_requests() -> None:
+    talkative = annotated(pool("a"), TRUSTED_INPUTS, "session, explain")
+    rest = (route("a", "m"), pod("a", ONE), *service("b", [TWO], model="n"))
+    bench = Bench(gateway(), talkative, *rest)
+    for listener in (LISTENER, "", "somebody/else/8080"):
+        assert said_at(bench, listener).inputs == RequestInputs(session="s1", explain=True)
+        assert said_at(bench, listener, b'{"model": "n"}').inputs == NO_INPUTS
+
+
+def test_a_believed_session_goes_where_it_was_and_one_that_is_not_believed_does_not() -> None:
+    def other_session(bench: Bench) -> tuple[str, str]:
+        """Give where a session is picked, and where its next request is after one in between."""
+        first = said_at(bench, LISTENER)
+        bench.picker.ended(first, answered=True)
+        between = bench.pick(CHAT)
+        bench.picker.ended(between, answered=True)
+        long = b'{"model": "m", "messages": [{"role": "user", "content": "' + b"x" * 65_536 + b'"}]}'
+        return first.destination.split(",")[0], said_at(bench, LISTENER, long).destination.split(",")[0]
+
+    world = service("a", [ONE, TWO, THREE], model="m")
+    first, again = other_session(Bench(annotated(gateway(), TRUSTED_LISTENERS, "on-8080"), *world))
+    assert first == again
+    first, again = other_session(Bench(gateway(), *world))
+    assert first != again
+
+
+def test_sessions_of_one_name_are_different_ones_in_different_pools() -> None:
+    """Else a client that one pool believes could move the conversations of another."""
+    trusting = annotated(gateway(), TRUSTED_LISTENERS, "on-8080")
+
+    def picks(*models: bytes) -> list[str]:
+        bench = Bench(trusting, *service("a", [ONE, TWO], model="m"), *service("b", [THREE], model="n"))
+        made = []
+        for number, model in enumerate(models):
+            words = str(number).encode() * 65_536
+            body = b'{"model": "%b", "messages": [{"role": "user", "content": "%b"}]}' % (model, words)
+            pick = said_at(bench, LISTENER, body)
+            bench.picker.ended(pick, answered=True)
+            made.append(pick.destination.split(",")[0])
+        return made
+
+    assert picks(b"m", b"m")[1] == picks(b"m", b"n", b"m")[2] == f"{ONE}:8000"
+
+
+def test_every_input_header_is_removed_under_each_of_its_names() -> None:
+    bench = Bench(gateway(), *service("a", [ONE], model="m"))
+    pick = bench.picker.decide(RequestHead(headers={**HEAD, **dict.fromkeys(INPUT_HEADER_NAMES, "1")}), CHAT)
+    assert isinstance(pick, Pick)
+    assert pick.remove_headers == tuple(sorted(INPUT_HEADER_NAMES))
 
 
 def test_a_model_that_nobody_serves_is_404_with_the_ones_that_are() -> None:
@@ -151,7 +246,7 @@ def test_without_a_ready_replica_it_is_503_that_says_which_service_and_why(
     assert (status, "`a`" in found["message"], sentence in found["message"]) == (503, True, True)
     assert isinstance(answer, Answer)
     assert ("x-llm-d-request-dropped-reason", "rejected-no-endpoints") in answer.headers
-    assert bench.picker.loads.held == 0
+    assert bench.picker.beliefs.loads.held == 0
 
 
 def test_a_route_that_leads_nowhere_is_500() -> None:
@@ -251,6 +346,49 @@ def test_a_gateway_is_ours_by_the_controller_of_its_class_and_not_by_the_class_n
     assert error(bench.ask())[0] == 404
 
 
+def of_others(name: str, *hostnames: str, reference: str = "argosy-picker", path: str = "/") -> tuple[Object, ...]:
+    """Give a pool whose requests come through a gateway of another maker, its route there, and its pod."""
+    made = pool(name)
+    spec = replace(made.spec, endpoint_picker_ref=EndpointPickerRef(name=reference, port=PickerPort(number=9002)))
+    rule = RouteRule(
+        matches=(RouteMatch(path=PathMatch(value=path)),),
+        backend_refs=(BackendRef(name=name, group=GROUP, kind="InferencePool"),),
+    )
+    parent = ParentReference(name="theirs", namespace="istio-system")
+    route = HTTPRoute(
+        metadata=ObjectMeta(name=name, namespace="default"),
+        spec=HTTPRouteSpec(parent_refs=(parent,), hostnames=hostnames, rules=(rule,)),
+    )
+    return (replace(made, spec=spec), route)
+
+
+def test_requests_of_other_gateways_go_by_the_routes_that_attach_there() -> None:
+    theirs = of_others("x", "x.example.com")
+    bench = Bench(gateway(), *service("a", [ONE], model="m"), *theirs, pod("x", TWO))
+    for body in (None, CHAT, b'{"model": "whatever"}'):
+        assert bench.pick(body, **{":authority": "x.example.com"}).destination == f"{TWO}:8000"
+    assert bench.pick().destination == f"{ONE}:8000", "then come those of our own gateways"
+    status, found = error(bench.ask(b'{"model": "whatever"}'))
+    assert (status, found["code"]) == (404, "model_not_found")
+
+
+def test_requests_at_our_own_listeners_do_not_see_routes_of_other_gateways() -> None:
+    bench = Bench(gateway(), *service("a", [ONE], model="m"), *of_others("x"), pod("x", TWO))
+    assert bench.pick(listener=LISTENER).destination == f"{ONE}:8000"
+    assert bench.pick().destination == f"{TWO}:8000"
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [of_others("x", reference="their-own-picker"), of_others("x", "Not A Name"), of_others("x", path="/a/../b")],
+    ids=["another picker is named", "a hostname that is none", "a path that is not honoured"],
+)
+def test_a_route_elsewhere_that_is_not_for_us_changes_nothing(elsewhere: tuple[Object, ...]) -> None:
+    bench = Bench(gateway(), *service("a", [ONE], model="m"), *elsewhere, pod("x", TWO))
+    assert bench.pick().destination == f"{ONE}:8000"
+    assert error(bench.ask(b'{"model": "whatever"}'))[1]["code"] == "model_not_found"
+
+
 def test_reservations_are_counted_by_pool_and_given_back() -> None:
     bench = Bench(gateway(), *service("a", [ONE, TWO], model="m"))
     picks = [bench.pick() for _ in range(4)]
@@ -260,7 +398,7 @@ def test_reservations_are_counted_by_pool_and_given_back() -> None:
     for pick in picks:
         bench.picker.ended(pick, answered=True)
     assert bench.value("argosy_reservations", pool="default/a") == 0
-    assert bench.picker.loads.held == 0
+    assert bench.picker.beliefs.loads.held == 0
 
 
 def test_an_answer_by_a_fallback_is_counted_and_the_request_counts_there() -> None:
@@ -268,7 +406,7 @@ def test_an_answer_by_a_fallback_is_counted_and_the_request_counts_there() -> No
     pick = bench.pick()
     bench.picker.served(pick, f"{TWO}:8000")
     assert bench.value("argosy_fallback_served_total", pool="default/a") == 1
-    assert bench.picker.loads.held_at(Endpoint(TWO, 8000)) == 1
+    assert bench.picker.beliefs.loads.held_at(Endpoint(TWO, 8000)) == 1
     assert bench.pick().destination.startswith(TWO), "the endpoint that did not take it stands last for a while"
     bench.picker.ended(pick, answered=True)
 
@@ -280,7 +418,7 @@ def test_an_answer_by_somebody_that_was_not_named_is_counted(by: str) -> None:
     bench.picker.served(pick, by)
     assert bench.value("argosy_served_not_picked_total", pool="default/a") == 1
     bench.picker.ended(pick, answered=True)
-    assert bench.picker.loads.held == 0
+    assert bench.picker.beliefs.loads.held == 0
 
 
 def test_an_answer_by_the_pick_is_nothing_to_count() -> None:
@@ -291,20 +429,82 @@ def test_an_answer_by_the_pick_is_nothing_to_count() -> None:
     assert bench.value("argosy_fallback_served_total", pool="default/a") == 0
 
 
+def page(*series: tuple[str, str]) -> bytes:
+    return "".join(f'{name}{{n="{n}"}} {value}\n' for n, (name, value) in enumerate(series)).encode()
+
+
 def test_load_that_others_put_on_a_replica_keeps_requests_away() -> None:
     bench = Bench(gateway(), *service("a", [ONE, TWO], model="m"))
     observer = EngineObserver(bench.picker, bench.metrics, clock=bench.clock)
     assert observer.targets() == {Endpoint(ONE, 8000), Endpoint(TWO, 8000)}
     mark = observer.scrape_began(Endpoint(ONE, 8000))
-    observer.scraped(mark, {REQUESTS_RUNNING: 2.0, REQUESTS_WAITING: 1.0})
+    observer.scraped(mark, page((REQUESTS_RUNNING, "2"), (REQUESTS_WAITING, "1.0")))
     assert [bench.pick().destination[: len(ONE)] for _ in range(4)] == [TWO, TWO, TWO, ONE]
     assert observer.busy(Endpoint(TWO, 8000))
+
+
+def test_a_page_is_read_in_the_words_of_its_engine() -> None:
+    theirs = pod("a", ONE, **{ENGINE_LABEL: "sglang"})
+    bench = Bench(gateway(), *service("a", [TWO], model="m"), theirs)
+    observer = EngineObserver(bench.picker, bench.metrics, clock=bench.clock)
+    said = b"vllm:num_requests_running 9\nsglang:num_running_reqs 2\nsglang:num_queue_reqs 3\n"
+    observer.scraped(observer.scrape_began(Endpoint(ONE, 8000)), said)
+    (load,) = bench.picker.beliefs.loads.believed([Endpoint(ONE, 8000)], bench.clock.now_s)
+    assert load.foreign == 5
+
+
+def test_the_figures_stand_under_the_names_of_llm_ds_router_too() -> None:
+    bench = Bench(gateway(), *service("a", [ONE, TWO], model="m"))
+    observer = EngineObserver(bench.picker, bench.metrics, clock=bench.clock)
+    said = page((REQUESTS_RUNNING, "2"), (REQUESTS_WAITING, "4"), ("vllm:kv_cache_usage_perc", "0.5"))
+    observer.scraped(observer.scrape_began(Endpoint(ONE, 8000)), said)
+    observer.scraped(observer.scrape_began(Endpoint(TWO, 8000)), page((REQUESTS_RUNNING, "0")))
+    kept, ended = bench.pick(), bench.pick()
+    assert kept.reservation != ended.reservation
+    bench.clock.now_s += 3
+    bench.picker.ended(ended, answered=True)
+    bench.ask(b"{")
+    bench.ask(b'{"model": "nope"}')
+    request = {"model_name": "m", "target_model_name": "m", "fairness_id": "default-flow", "priority": "0"}
+    nobody = request | {"model_name": "", "target_model_name": ""}
+    values: list[tuple[str, dict[str, str], float]] = [
+        ("request_total", request, 2),
+        ("request_running", request, 1),
+        ("request_duration_seconds_sum", request, 3),
+        ("request_error_total", nobody | {"error_code": "BadRequest"}, 1),
+        ("request_error_total", nobody | {"error_code": "NotFound"}, 1),
+        ("scheduler_e2e_duration_seconds_count", {}, 2),
+        ("ready_endpoints", {"name": "default/a"}, 2),
+        ("average_queue_size", {"name": "default/a"}, 2),
+        ("std_dev_queue_size", {"name": "default/a"}, 2),
+        ("average_running_requests", {"name": "default/a"}, 1),
+        ("average_kv_cache_utilization", {"name": "default/a"}, 0.5),
+        ("per_endpoint_queue_size", {"name": "default/a", "model_server_endpoint": f"{ONE}:8000"}, 4),
+        ("info", {"commit": "", "build_ref": f"argosy-{__version__}"}, 1),
+    ]
+    for name, labels, value in values:
+        assert bench.value(f"llm_d_epp_{name}", **labels) == pytest.approx(value), name
+    bench.see(gateway())
+    assert bench.value("llm_d_epp_request_running", **request) == 1
+    bench.picker.ended(kept, answered=True)
+    bench.see(gateway())
+    for name in ("request_total", "request_running", "request_duration_seconds_sum"):
+        assert bench.value(f"llm_d_epp_{name}", **request) is None
+
+
+def test_a_page_of_what_is_gone_says_nothing() -> None:
+    bench = Bench(gateway(), *service("a", [ONE], model="m"))
+    observer = EngineObserver(bench.picker, bench.metrics, clock=bench.clock)
+    mark = observer.scrape_began(Endpoint(ONE, 8000))
+    bench.see(gateway())
+    observer.scraped(mark, page((REQUESTS_RUNNING, "2")))
+    assert not bench.picker.beliefs.loads.believed([Endpoint(ONE, 8000)], bench.clock.now_s)[0].foreign
 
 
 def test_a_page_without_the_families_says_nothing() -> None:
     bench = Bench(gateway(), *service("a", [ONE], model="m"))
     observer = EngineObserver(bench.picker, bench.metrics, clock=bench.clock)
-    observer.scraped(observer.scrape_began(Endpoint(ONE, 8000)), {})
+    observer.scraped(observer.scrape_began(Endpoint(ONE, 8000)), b"other 1\n")
     assert bench.value("argosy_scrapes_total", result="failed") == 1
     assert not observer.busy(Endpoint(ONE, 8000))
 
@@ -316,9 +516,7 @@ odd_numbers = st.floats().map(str) | st.sampled_from(["1e308", "-1e308", "9" * 4
 def test_whatever_a_page_says_it_is_taken_in_or_counted_as_failed(series: list[tuple[str, str]]) -> None:
     bench = Bench(gateway(), *service("a", [ONE], model="m"))
     observer = EngineObserver(bench.picker, bench.metrics, clock=bench.clock)
-    page = "".join(f'{name}{{n="{n}"}} {value}\n' for n, (name, value) in enumerate(series))
-    families = family_sums(page.encode(), (REQUESTS_RUNNING, REQUESTS_WAITING))
-    observer.scraped(observer.scrape_began(Endpoint(ONE, 8000)), families)
+    observer.scraped(observer.scrape_began(Endpoint(ONE, 8000)), page(*series))
     results = [bench.value("argosy_scrapes_total", result=result) or 0 for result in ("ok", "failed")]
     assert sum(results) == 1
     assert bench.pick().pool.name == "a"
@@ -327,8 +525,48 @@ def test_whatever_a_page_says_it_is_taken_in_or_counted_as_failed(series: list[t
 def test_running_and_waiting_requests_beyond_every_number_do_not_end_the_picker() -> None:
     bench = Bench(gateway(), *service("a", [ONE, TWO], model="m"))
     observer = EngineObserver(bench.picker, bench.metrics, clock=bench.clock)
-    observer.scraped(observer.scrape_began(Endpoint(ONE, 8000)), {REQUESTS_RUNNING: 1e308, REQUESTS_WAITING: 1e308})
+    said = page((REQUESTS_RUNNING, "1e308"), (REQUESTS_WAITING, "1e308"))
+    observer.scraped(observer.scrape_began(Endpoint(ONE, 8000)), said)
     assert bench.pick().destination.startswith(TWO)
+
+
+def shown(bench: Bench, path: str, name: str = "") -> Any:
+    content = documents(bench.picker)[path](name)
+    return None if content is None else json.loads(content)
+
+
+def test_a_decision_is_kept_and_made_once_more_when_somebody_asks() -> None:
+    bench = Bench(gateway(), *service("a", [ONE, TWO], model="m"), pod("a", THREE, ready=False))
+    pick = bench.pick(x_request_id="id-1")
+    said = shown(bench, DECISIONS_PATH, "id-1")
+    assert said["picked"] == pick.destination.split(",")[0]
+    assert said["outcome"] == "under way"
+    assert said["removed"] == [{"why": "it is not ready", "count": 1, "endpoints": [f"{THREE}:8000"]}]
+    bench.picker.served(pick, said["picked"])
+    bench.clock.now_s += 2
+    bench.picker.ended(pick, answered=True)
+    assert shown(bench, DECISIONS_PATH, "id-1")["outcome"] == f"answered by {said['picked']} after 2.000 s"
+    bench.ask(b'{"model": "nope"}', x_request_id="id-2")
+    assert shown(bench, DECISIONS_PATH, "id-2")["sentence"] == "It was refused: model_not_found."
+    bench.see(gateway(), *service("a", [], model="m"))
+    bench.ask(x_request_id="id-3")
+    refused = shown(bench, DECISIONS_PATH, "id-3")
+    assert (refused["sentence"], refused["pool"]) == ("It was refused: no_endpoints.", "default/a")
+    listed = shown(bench, DECISIONS_PATH)
+    assert [each["request"] for each in listed] == ["id-3", "id-2", "id-1"]
+    assert [each["picked"] for each in listed] == ["", "", said["picked"]]
+    assert shown(bench, DECISIONS_PATH, "id-4") is None
+
+
+def test_what_is_believed_of_endpoints_is_shown() -> None:
+    bench = Bench(gateway(), *service("a", [ONE], model="m"), *service("b", [TWO], model="n"))
+    bench.pick()
+    believed = shown(bench, ENDPOINTS_PATH)
+    assert {pool: [each["held"] for each in loads] for pool, loads in believed.items()} == {
+        "default/a": [1], "default/b": [0]
+    }  # fmt: skip
+    assert list(shown(bench, ENDPOINTS_PATH, "default/b")) == ["default/b"]
+    assert shown(bench, ENDPOINTS_PATH, "default/c") is None
 
 
 def test_series_of_what_is_gone_are_dropped_once_no_request_needs_them() -> None:
@@ -374,7 +612,61 @@ def test_the_same_seed_and_the_same_events_give_the_same_decisions(script: list[
             elif step == "fall back" and held:
                 bench.picker.served(held[0], f"{TWO}:8000")
             elif step == "scrape":
-                bench.picker.loads.scraped(bench.picker.loads.scrape_began(Endpoint(ONE, 8000)), 3, bench.clock.now_s)
+                mark = bench.picker.beliefs.loads.scrape_began(Endpoint(ONE, 8000))
+                bench.picker.beliefs.loads.scraped(mark, Signals(running=3), bench.clock.now_s)
         return made
 
     assert decisions() == decisions()
+
+
+def chat(words: str, model: str = "m") -> bytes:
+    return json.dumps({"model": model, "messages": [{"role": "user", "content": words}]}).encode()
+
+
+def test_a_conversation_goes_back_to_where_it_is_cached_and_that_is_counted_and_explained() -> None:
+    bench = Bench(gateway(), *service("a", [ONE, TWO], model="m"))
+    first = bench.pick(chat("x" * 5000), x_request_id="one")
+    bench.pick(chat("y" * 5000))
+    again = bench.pick(chat("x" * 5000 + "and more"), x_request_id="two")
+    assert again.endpoints[0] == first.endpoints[0]
+    explained = json.loads(documents(bench.picker)[DECISIONS_PATH]("two") or b"")
+    assert "it holds 81% of the prompt" in explained["sentence"]
+    assert (explained["profile"], round(explained["prompt_matched"])) == ("default", 4)
+    assert bench.value("argosy_prompt_matched_ratio_count") == 3
+    assert bench.value("llm_d_epp_prefix_indexer_hit_bytes_sum") == 4 * 1024
+    assert bench.value("llm_d_epp_prefix_indexer_size") == bench.value("argosy_prefix_blocks") == 11
+
+
+def test_the_same_words_for_another_model_or_salt_are_other_words() -> None:
+    bench = Bench(gateway(), *service("a", [ONE], model="m"))
+    bench.pick(chat("x" * 5000))
+    salted = json.loads(chat("x" * 5000)) | {"cache_salt": "tenant"}
+    bench.pick(json.dumps(salted).encode())
+    assert bench.value("argosy_prompt_matched_bytes_sum") == 0
+
+
+def test_one_of_the_ten_that_may_serve_is_picked_among_a_thousand_always() -> None:
+    addresses = [f"127.{2 + number // 250}.0.{number % 250 + 1}" for number in range(1000)]
+    bench = Bench(gateway(), *service("a", addresses, model="m"))
+    allowed = tuple(f"{address}:8000" for address in addresses[::100])
+    picked = set()
+    for number in range(300):
+        bench.pick(chat(f"{number % 7} " * 2000))
+        pick = bench.pick(chat(f"{number % 7} " * 2000), subset=allowed)
+        assert {str(endpoint) for endpoint in pick.endpoints} <= set(allowed)
+        picked.add(str(pick.endpoints[0]))
+    assert picked == set(allowed)
+
+
+def test_one_of_those_that_have_the_adapter_is_picked_among_a_thousand() -> None:
+    addresses = [f"127.{2 + number // 250}.0.{number % 250 + 1}" for number in range(1000)]
+    bench = Bench(gateway(), *service("a", addresses, model="pirate"))
+    loaded = {Endpoint(address, 8000) for address in addresses[::100]}
+    for endpoint in loaded:
+        mark = bench.picker.beliefs.loads.scrape_began(endpoint)
+        signals = Signals(running=0, adapters=frozenset({"pirate"}))
+        bench.picker.beliefs.scraped(mark, signals, bench.clock.now_s)
+    for number in range(100):
+        pick = bench.pick(chat(f"{number}", model="pirate"))
+        assert pick.endpoints[0] in loaded
+        bench.picker.ended(pick, answered=True)

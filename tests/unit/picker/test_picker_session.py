@@ -1,20 +1,26 @@
-import itertools
+from collections.abc import Callable
 from typing import get_args
 
 import pytest
 from msgspec.structs import replace
 
+from argosy.api.names import MAX_BODY_BYTES
 from argosy.api.objects import Key
+from argosy.apps.picker.answers import Refusal
+from argosy.apps.picker.gathering import CHUNK_BYTES
 from argosy.apps.picker.pick import Pick, RequestHead
 from argosy.apps.picker.session import PickerSession, State
 from argosy.base.endpoint import Endpoint
 from argosy.base.errors import PeerError
+from argosy.decide.scheduling.record import Record
 from argosy.edge.rpc.ext_proc import (
     Answer,
+    BodyChunk,
     BodyMode,
     Message,
     Phase,
     Proceed,
+    Reply,
     RequestBody,
     RequestHeaders,
     RequestTrailers,
@@ -22,13 +28,22 @@ from argosy.edge.rpc.ext_proc import (
     ResponseHeaders,
     ResponseTrailers,
     Steer,
+    Tell,
 )
+from argosy.edge.rpc.holding import Holding
 
-HEADERS = RequestHeaders(headers={":method": "POST", ":path": "/v1/chat/completions"})
+DUPLEX = BodyMode.FULL_DUPLEX_STREAMED
+POST = {":method": "POST", ":path": "/v1/chat/completions"}
+HEADERS = {
+    BodyMode.BUFFERED: RequestHeaders(headers=POST),
+    DUPLEX: RequestHeaders(headers=POST, body_mode=DUPLEX, response_body_mode=DUPLEX),
+}
 BODYLESS = RequestHeaders(headers={":method": "GET", ":path": "/v1/models"}, end_of_stream=True)
 BODY = RequestBody(body=b"{}")
+CHUNK = RequestBody(body=b"{", end_of_stream=False)
 ANSWERED_BY = ResponseHeaders(status=200, served="127.0.0.1:8000")
 PICK = Pick(
+    record=Record(request="r", at_s=0.0),
     pool=Key("default", "p"),
     endpoints=(Endpoint("127.0.0.1", 8000),),
     destination="127.0.0.1:8000",
@@ -49,13 +64,20 @@ class Ledger:
         self.bodies: list[bytes | None] = []
         self.ends: list[tuple[Pick, bool]] = []
         self.servers: list[str] = []
+        self.tells: tuple[tuple[str, str], ...] = ()
 
     def early_answer(self, _head: RequestHead) -> Answer | None:
         return self.early
 
+    def refuse(self, _head: RequestHead, refusal: Refusal) -> Answer:
+        return refusal.answer
+
     def decide(self, _head: RequestHead, body: bytes | None) -> Pick | Answer:
         self.bodies.append(body)
         return self.decision
+
+    def told(self, _pick: Pick) -> tuple[tuple[str, str], ...]:
+        return self.tells
 
     def served(self, _pick: Pick, by: str) -> None:
         self.servers.append(by)
@@ -64,17 +86,23 @@ class Ledger:
         self.ends.append((pick, answered))
 
 
-def session_in(state: State) -> tuple[PickerSession, Ledger]:
+def opened(ledger: Ledger, holding: Holding | None = None) -> PickerSession:
+    return PickerSession(ledger, holding or Holding())
+
+
+def session_in(state: State, mode: BodyMode = BodyMode.BUFFERED) -> tuple[PickerSession, Ledger]:
     """Give a session that came to the state by legal messages."""
     ledger = Ledger(REFUSAL if state is State.ANSWERED else PICK)
-    session = PickerSession(ledger)
+    session = opened(ledger)
+    decided: tuple[Message, ...] = (HEADERS[mode], BODY)
     way: dict[State, tuple[Message, ...]] = {
         State.OPEN: (),
-        State.AWAITING_BODY: (HEADERS,),
-        State.PICKED: (HEADERS, BODY),
-        State.ANSWERED: (HEADERS, BODY),
-        State.ANSWERING: (HEADERS, BODY, ANSWERED_BY),
-        State.ENDED: (HEADERS, BODY, ANSWERED_BY, ResponseTrailers()),
+        State.AWAITING_BODY: (HEADERS[mode],),
+        State.GATHERING: (HEADERS[mode], CHUNK),
+        State.PICKED: decided,
+        State.ANSWERED: decided,
+        State.ANSWERING: (*decided, ANSWERED_BY),
+        State.ENDED: (*decided, ANSWERED_BY, ResponseTrailers()),
     }
     for message in way[state]:
         session.receive(message)
@@ -83,24 +111,78 @@ def session_in(state: State) -> tuple[PickerSession, Ledger]:
 
 
 MESSAGES: dict[str, Message] = {
-    "headers": HEADERS,
+    "headers": HEADERS[BodyMode.BUFFERED],
+    "headers of a body in chunks": HEADERS[DUPLEX],
     "headers without a body": BODYLESS,
     "body": BODY,
+    "chunk": CHUNK,
     "request trailers": RequestTrailers(),
     "response headers": ANSWERED_BY,
-    "response body": ResponseBody(),
+    "response body": ResponseBody(body=b"[]", end_of_stream=True),
+    "response chunk": ResponseBody(body=b"["),
     "response trailers": ResponseTrailers(),
 }
-LEGAL = {
-    (State.OPEN, "headers"): (Proceed(phase=Phase.REQUEST_HEADERS), State.AWAITING_BODY),
-    (State.OPEN, "headers without a body"): (replace(STEER, phase=Phase.REQUEST_HEADERS), State.PICKED),
-    (State.OPEN, "response headers"): (Proceed(phase=Phase.RESPONSE_HEADERS), State.ANSWERING),
-    (State.AWAITING_BODY, "body"): (STEER, State.PICKED),
-    (State.AWAITING_BODY, "response headers"): (Proceed(phase=Phase.RESPONSE_HEADERS), State.ANSWERING),
-    (State.PICKED, "request trailers"): (Proceed(phase=Phase.REQUEST_TRAILERS), State.PICKED),
-    (State.PICKED, "response headers"): (Proceed(phase=Phase.RESPONSE_HEADERS), State.ANSWERING),
-    (State.ANSWERING, "response trailers"): (Proceed(phase=Phase.RESPONSE_TRAILERS), State.ENDED),
+ANSWER_BEGINS = ((Proceed(phase=Phase.RESPONSE_HEADERS),), State.ANSWERING)
+ANSWER_ENDS = ((Proceed(phase=Phase.RESPONSE_TRAILERS),), State.ENDED)
+AT_HEADERS = replace(STEER, phase=Phase.REQUEST_HEADERS)
+Table = dict[tuple[State, str], tuple[tuple[Reply, ...], State]]
+BEGINNINGS: Table = {
+    (State.OPEN, "headers"): ((Proceed(phase=Phase.REQUEST_HEADERS),), State.AWAITING_BODY),
+    (State.OPEN, "headers of a body in chunks"): ((), State.GATHERING),
+    (State.OPEN, "headers without a body"): ((AT_HEADERS,), State.PICKED),
+    (State.OPEN, "response headers"): ANSWER_BEGINS,
 }
+BUFFERED_LEGAL: Table = {
+    **BEGINNINGS,
+    (State.AWAITING_BODY, "body"): ((STEER,), State.PICKED),
+    (State.AWAITING_BODY, "chunk"): ((STEER,), State.PICKED),
+    (State.AWAITING_BODY, "response headers"): ANSWER_BEGINS,
+    (State.PICKED, "request trailers"): ((Proceed(phase=Phase.REQUEST_TRAILERS),), State.PICKED),
+    (State.PICKED, "response headers"): ANSWER_BEGINS,
+    (State.ANSWERING, "response body"): ((Proceed(phase=Phase.RESPONSE_BODY),), State.ENDED),
+    (State.ANSWERING, "response chunk"): ((Proceed(phase=Phase.RESPONSE_BODY),), State.ANSWERING),
+    (State.ANSWERING, "response trailers"): ANSWER_ENDS,
+    (State.ENDED, "response trailers"): ANSWER_ENDS,
+}
+DUPLEX_LEGAL: Table = {
+    **BEGINNINGS,
+    (State.GATHERING, "chunk"): ((), State.GATHERING),
+    (State.GATHERING, "body"): (
+        (AT_HEADERS, BodyChunk(phase=Phase.REQUEST_BODY, body=b"{{}", end_of_stream=True)),
+        State.PICKED,
+    ),
+    (State.GATHERING, "request trailers"): (
+        (
+            AT_HEADERS,
+            BodyChunk(phase=Phase.REQUEST_BODY, body=b"{"),
+            Proceed(phase=Phase.REQUEST_TRAILERS),
+        ),
+        State.PICKED,
+    ),
+    (State.GATHERING, "response headers"): ANSWER_BEGINS,
+    (State.PICKED, "response headers"): ANSWER_BEGINS,
+    (State.ANSWERING, "response chunk"): (
+        (BodyChunk(phase=Phase.RESPONSE_BODY, body=b"["),),
+        State.ANSWERING,
+    ),
+    (State.ANSWERING, "response body"): (
+        (BodyChunk(phase=Phase.RESPONSE_BODY, body=b"[]", end_of_stream=True),),
+        State.ENDED,
+    ),
+    (State.ANSWERING, "response trailers"): ANSWER_ENDS,
+    (State.ENDED, "response trailers"): ANSWER_ENDS,
+    **{(State.ENDED, name): ((), State.ENDED) for name in ("response body", "response chunk")},
+    **{
+        (state, name): ((), state)
+        for state in (State.PICKED, State.ANSWERED, State.ANSWERING, State.ENDED)
+        for name in ("body", "chunk", "request trailers")
+    },
+}
+LEGAL = {BodyMode.BUFFERED: BUFFERED_LEGAL, DUPLEX: DUPLEX_LEGAL}
+REACHED = [
+    *((BodyMode.BUFFERED, state) for state in State if state is not State.GATHERING),
+    *((DUPLEX, state) for state in State if state is not State.AWAITING_BODY),
+]
 HELD = {State.PICKED, State.ANSWERING, State.ENDED}
 
 
@@ -108,11 +190,13 @@ def test_the_table_has_every_kind_of_message() -> None:
     assert {type(message) for message in MESSAGES.values()} == set(get_args(Message))
 
 
-@pytest.mark.parametrize(("state", "name"), list(itertools.product(State, MESSAGES)))
-def test_every_message_in_every_state_has_an_answer_or_is_a_peer_error(state: State, name: str) -> None:
-    session, ledger = session_in(state)
-    if (state, name) in LEGAL:
-        assert (session.receive(MESSAGES[name]), session.state) == LEGAL[state, name]
+@pytest.mark.parametrize(("mode", "state", "name"), [(*each, name) for each in REACHED for name in MESSAGES])
+def test_every_message_in_every_state_is_replied_to_or_passed_over_or_is_a_peer_error(
+    mode: BodyMode, state: State, name: str
+) -> None:
+    session, ledger = session_in(state, mode)
+    if (state, name) in LEGAL[mode]:
+        assert (tuple(session.receive(MESSAGES[name])), session.state) == LEGAL[mode][state, name]
     else:
         with pytest.raises(PeerError, match="has no place"):
             session.receive(MESSAGES[name])
@@ -125,27 +209,28 @@ def test_every_message_in_every_state_has_an_answer_or_is_a_peer_error(state: St
 
 def test_a_request_without_a_body_is_decided_at_its_headers() -> None:
     ledger = Ledger()
-    PickerSession(ledger).receive(BODYLESS)
+    opened(ledger).receive(BODYLESS)
     assert ledger.bodies == [None]
 
 
 def test_a_request_whose_body_envoy_keeps_to_itself_is_decided_at_its_headers() -> None:
     ledger = Ledger()
-    session = PickerSession(ledger)
+    session = opened(ledger)
     session.receive(RequestHeaders(headers={}, body_mode=BodyMode.NONE))
     assert (ledger.bodies, session.state) == ([None], State.PICKED)
 
 
-@pytest.mark.parametrize("mode", [mode for mode in BodyMode if mode not in (BodyMode.NONE, BodyMode.BUFFERED)])
+@pytest.mark.parametrize("mode", [BodyMode.STREAMED, BodyMode.BUFFERED_PARTIAL, BodyMode.GRPC])
 def test_a_body_mode_that_is_not_served_is_said_to_be_so(mode: BodyMode) -> None:
     with pytest.raises(PeerError, match=f"{mode.name} is not served"):
-        PickerSession(Ledger()).receive(RequestHeaders(headers={}, body_mode=mode))
+        opened(Ledger()).receive(RequestHeaders(headers={}, body_mode=mode))
 
 
-def test_a_refusal_before_the_body_holds_nothing() -> None:
+@pytest.mark.parametrize("mode", HEADERS)
+def test_a_refusal_before_the_body_holds_nothing(mode: BodyMode) -> None:
     ledger = Ledger(early=REFUSAL)
-    session = PickerSession(ledger)
-    assert (session.receive(HEADERS), session.state) == (REFUSAL, State.ANSWERED)
+    session = opened(ledger)
+    assert (tuple(session.receive(HEADERS[mode])), session.state) == ((REFUSAL,), State.ANSWERED)
     session.close()
     assert ledger.ends == []
 
@@ -166,6 +251,119 @@ def test_who_served_is_told_only_when_the_proxy_says_it() -> None:
     assert ledger.servers == ["127.0.0.1:8000"]
 
 
-def test_a_stream_is_settled_once_its_request_is_decided() -> None:
-    settled = {state: session_in(state)[0].settled for state in State}
-    assert {state for state, is_so in settled.items() if not is_so} == {State.OPEN, State.AWAITING_BODY}
+@pytest.mark.parametrize("mode", HEADERS)
+def test_a_stream_is_decided_once_its_request_is(mode: BodyMode) -> None:
+    states = [state for each, state in REACHED if each is mode]
+    decided = {state for state in states if session_in(state, mode)[0].decided}
+    assert decided == set(states) - {State.OPEN, State.AWAITING_BODY, State.GATHERING}
+
+
+def test_a_stream_is_settled_once_its_request_is_decided_and_while_no_chunk_of_the_answer_comes_by_us() -> None:
+    settled = {(mode, state) for mode, state in REACHED if session_in(state, mode)[0].settled}
+    assert settled == {
+        *((BodyMode.BUFFERED, state) for state in (State.PICKED, State.ANSWERED, State.ANSWERING, State.ENDED)),
+        *((DUPLEX, state) for state in (State.ANSWERED, State.ENDED)),
+    }
+
+
+def gathered(*chunks: bytes, holding: Holding | None = None) -> tuple[PickerSession, Ledger, list[Reply]]:
+    """Give a session that took a body in chunks, the last of them its end, and all its replies."""
+    ledger = Ledger()
+    session = opened(ledger, holding)
+    replies = list(session.receive(HEADERS[DUPLEX]))
+    for number, chunk in enumerate(chunks, 1):
+        replies += session.receive(RequestBody(body=chunk, end_of_stream=number == len(chunks)))
+    return session, ledger, replies
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES, 1_000_000])
+@pytest.mark.parametrize("trailers", [False, True])
+def test_a_body_in_chunks_is_given_on_whole_in_chunks_of_a_size_that_envoy_takes(size: int, *, trailers: bool) -> None:
+    body = bytes(number % 251 for number in range(size))
+    ledger = Ledger()
+    session = opened(ledger)
+    pieces = [body[at : at + 70_000] for at in range(0, size, 70_000)]
+    messages: list[Message] = [RequestBody(body=piece, end_of_stream=False) for piece in pieces]
+    messages += [RequestTrailers()] if trailers else [RequestBody(body=b"", end_of_stream=True)]
+    replies = [reply for message in (HEADERS[DUPLEX], *messages) for reply in session.receive(message)]
+    assert ledger.bodies == [body]
+    assert replies[0] == AT_HEADERS
+    chunks = [reply for reply in replies if isinstance(reply, BodyChunk)]
+    assert b"".join(chunk.body for chunk in chunks) == body
+    assert max((len(chunk.body) for chunk in chunks), default=0) <= CHUNK_BYTES
+    ends = [chunk.end_of_stream for chunk in chunks]
+    if trailers:
+        assert replies[1:] == [*chunks, Proceed(phase=Phase.REQUEST_TRAILERS)]
+        assert True not in ends
+    else:
+        assert replies[1:] == chunks
+        assert ends == [False] * (len(chunks) - 1) + [True]
+
+
+def test_the_first_end_of_a_body_is_the_one_that_counts() -> None:
+    session, ledger, _ = gathered(b"{", b"}")
+    assert session.receive(RequestBody(body=b"{}", end_of_stream=True)) == ()
+    assert session.receive(RequestTrailers()) == ()
+    assert ledger.bodies == [b"{}"]
+
+
+def test_a_body_in_chunks_that_is_refused_is_not_given_on() -> None:
+    ledger = Ledger(REFUSAL)
+    session = opened(ledger)
+    assert session.receive(HEADERS[DUPLEX]) == ()
+    assert tuple(session.receive(BODY)) == (REFUSAL,)
+    assert session.state is State.ANSWERED
+
+
+def test_a_body_in_chunks_that_becomes_too_large_is_refused_as_soon_as_it_is() -> None:
+    holding = Holding(2 * MAX_BODY_BYTES)
+    largest = b"x" * MAX_BODY_BYTES
+    session, ledger, replies = gathered(largest, b"x", b"x", holding=holding)
+    (refusal,) = replies
+    assert isinstance(refusal, Answer)
+    assert (refusal.status, session.state, ledger.bodies, holding.held_bytes) == (413, State.ANSWERED, [], 0)
+    _, ledger, _ = gathered(largest, b"", holding=holding)
+    assert ledger.bodies == [largest]
+
+
+def test_bodies_that_are_gathered_are_bounded_together() -> None:
+    holding = Holding(100)
+    first, second = opened(Ledger(), holding), opened(Ledger(), holding)
+    for session in (first, second):
+        session.receive(HEADERS[DUPLEX])
+        assert session.receive(RequestBody(body=b"x" * 50, end_of_stream=False)) == ()
+    (refusal,) = second.receive(RequestBody(body=b"x", end_of_stream=False))
+    assert isinstance(refusal, Answer)
+    assert (refusal.status, holding.held_bytes) == (429, 50)
+    assert dict(refusal.headers)["x-llm-d-request-dropped-reason"] == "rejected-saturated"
+    assert len(first.receive(RequestBody(body=b"x" * 50, end_of_stream=True))) == 2
+
+
+ENDS: dict[str, Callable[[PickerSession], object]] = {
+    "decided": lambda session: session.receive(BODY),
+    "answered by the proxy": lambda session: session.receive(ANSWERED_BY),
+    "closed": lambda session: session.close(),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_nothing_is_held_of_a_body_once_it_is_decided_or_its_stream_goes(end: str) -> None:
+    holding = Holding()
+    session = opened(Ledger(), holding)
+    session.receive(HEADERS[DUPLEX])
+    session.receive(CHUNK)
+    assert holding.held_bytes == 1
+    ENDS[end](session)
+    assert holding.held_bytes == 0
+
+
+def test_how_the_answer_is_sent_is_told_by_the_first_message_whichever_it_is() -> None:
+    session = opened(Ledger())
+    session.receive(replace(ANSWERED_BY, response_body_mode=DUPLEX))
+    assert session.receive(ResponseBody(body=b"[")) == (BodyChunk(phase=Phase.RESPONSE_BODY, body=b"["),)
+
+
+def test_what_the_decider_tells_goes_out_with_the_headers_of_the_answer() -> None:
+    session, ledger = session_in(State.PICKED)
+    ledger.tells = (("x-argosy-explain", "because"),)
+    assert session.receive(ANSWERED_BY) == (Tell(set_headers=ledger.tells),)

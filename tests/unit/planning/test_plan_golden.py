@@ -29,7 +29,7 @@ def planned(case: dict[str, Any]) -> Plan:
     assert not reading.problems
     return plan(
         reading.services,
-        installation=Installation(port=case.get("port", 8080)),
+        installation=msgspec.convert(case.get("place", {}), Installation),
         capabilities=msgspec.convert(case.get("capabilities", {}), Capabilities),
         weights=msgspec.convert(case.get("weights", {}), dict[str, Weights]),
     )

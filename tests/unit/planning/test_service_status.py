@@ -5,12 +5,16 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from argosy.api.kubernetes import Container, ContainerStatus, Deployment, DeploymentStatus, Pod, PodSpec, PodStatus
-from argosy.api.llmservice import LLMService
-from argosy.api.names import SERVICE_LABEL
+from argosy.api.containers import Container
+from argosy.api.gateway import Gateway, GatewayAddress, GatewayStatus
+from argosy.api.kubernetes import ContainerStatus, Deployment, DeploymentStatus, Pod, PodSpec, PodStatus
+from argosy.api.llmservice import HeldField, LLMService
+from argosy.api.names import REVISION_LABEL, SERVICE_LABEL
 from argosy.api.objects import Condition, ObjectMeta
+from argosy.base.errors import Refused
 from argosy.decide.planning.plan import plan
-from argosy.decide.planning.status import statuses
+from argosy.decide.planning.status import Situation, gateway_url, statuses
+from argosy.decide.planning.status import status_of as status_of_service
 from harness.specs import service
 
 RUNNING = {"running": {"startedAt": "t"}}
@@ -106,7 +110,7 @@ def test_a_failing_replica_is_no_progress() -> None:
 
 def test_a_change_whose_old_replicas_drain_says_so() -> None:
     got = status_of(1, pod("m-1", ready=True), pod("m-0", leaving=True))
-    assert condition(got, "Progressing") == ("True", "Draining", "m-0 finish running answers and leave.")
+    assert condition(got, "Progressing") == ("True", "Draining", "m-0 finishes running answers and leaves.")
 
 
 def test_a_change_that_has_not_reached_every_replica_is_progress() -> None:
@@ -137,7 +141,7 @@ def test_a_service_whose_workload_is_not_made_yet_waits() -> None:
     one = service(generation=7)
     (got,) = statuses([one], plan([one]), [], [], now="t")
     assert condition(got, "Planned")[:2] == ("False", "Waiting")
-    assert condition(got, "Available")[:2] == ("False", "NotReady")
+    assert condition(got, "Available")[:2] == ("False", "NotPlanned")
 
 
 def test_a_condition_that_stays_keeps_its_date() -> None:
@@ -151,3 +155,78 @@ def test_a_condition_that_stays_keeps_its_date() -> None:
     }
     (same,) = statuses([later], plan([later]), [], [], now="2026-01-03T00:00:00Z")
     assert same == later
+
+
+def situated(*pods: Pod, replicas: int = 1, **more: Any) -> LLMService:
+    one = service({"workers": {"serve": {"replicas": replicas}}}, generation=7)
+    (deployment,) = [obj for obj in plan([one]).objects if isinstance(obj, Deployment) and obj.metadata.name == "m"]
+    status = DeploymentStatus(updated_replicas=replicas, conditions=more.pop("said", ()))
+    situation = Situation(deployment=replace(deployment, status=status), pods=pods, **more)
+    return replace(one, status=status_of_service(one, situation, now="t"))
+
+
+def revised(one: Pod, revision: str) -> Pod:
+    return replace(one, metadata=replace(one.metadata, labels={**one.metadata.labels, REVISION_LABEL: revision}))
+
+
+def newest() -> str:
+    (deployment,) = [obj for obj in plan([service()]).objects if isinstance(obj, Deployment) and obj.key.name == "m"]
+    return deployment.spec.template.metadata.labels[REVISION_LABEL]
+
+
+def test_what_cannot_be_planned_says_why_and_changes_nothing() -> None:
+    got = situated(pod("m-0", ready=True), problem=Refused(by="Invalid", why="spec.model.name is taken."))
+    assert condition(got, "Planned") == ("False", "Invalid", "spec.model.name is taken.")
+    assert condition(got, "Available")[:2] == ("True", "Ready")
+    assert condition(got, "Progressing")[:2] == ("False", "Invalid")
+
+
+def test_fields_that_are_left_to_others_are_named() -> None:
+    held = HeldField(object="Deployment/m", field="spec.replicas", holder="kubectl")
+    assert condition(situated(held=(held,)), "Planned")[1:] == (
+        "FieldsHeld",
+        "spec.replicas of Deployment/m is left as kubectl has set it.",
+    )
+    assert condition(situated(held=(held, held)), "Planned")[2].endswith("kubectl has set it and 1 more.")
+
+
+def test_a_revision_takes_over_replica_by_replica() -> None:
+    got = situated(revised(pod("m-a", ready=True), "old"), revised(pod("m-b", started=False), newest()))
+    assert condition(got, "Progressing") == (
+        "True",
+        "Starting",
+        (
+            f"Revision {newest()} takes over from the one before it, 0 ready so far: "
+            "1 of 1 replica ready: m-b is loading weights."
+        ),
+    )
+
+
+def test_a_revision_that_does_not_get_ready_is_not_promoted() -> None:
+    got = situated(revised(pod("m-a", ready=True), "old"), revised(pod("m-b", **CRASHED), newest()))
+    status, reason, message = condition(got, "Progressing")
+    assert (status, reason) == ("False", "Failing")
+    assert message.startswith(f"Revision {newest()} is not promoted, the one before it goes on serving: ")
+    assert condition(got, "Available") == ("True", "Ready", "1 of 1 replica ready.")
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (Condition(type="ReplicaFailure", status="True", reason="x", message="quota."), "Pods cannot be made: quota."),
+        (Condition(type="Progressing", status="False", reason="ProgressDeadlineExceeded"), "No new replica got ready"),
+    ],
+)
+def test_what_keeps_pods_from_being_made_is_said(said: Condition, words: str) -> None:
+    got = situated(said=(Condition(type="Available", status="False", reason="x"), said))
+    status, reason, message = condition(got, "Progressing")
+    assert (status, reason) == ("False", "Failing")
+    assert words in message
+
+
+def test_a_gateway_is_reached_at_its_first_listener_once_it_has_an_address() -> None:
+    (gateway,) = [obj for obj in plan([]).objects if isinstance(obj, Gateway)]
+    assert gateway_url(None) is None
+    assert gateway_url(gateway) is None
+    there = replace(gateway, status=GatewayStatus(addresses=(GatewayAddress(value="10.0.0.1"),)))
+    assert gateway_url(there) == "http://10.0.0.1:8080/v1"

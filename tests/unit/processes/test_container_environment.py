@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.api.kubernetes import Container, EnvVar, EnvVarSource, FieldRef, Pod, PodSpec, ResourceFieldRef
+from argosy.api.containers import Container, EnvVar, EnvVarSource, FieldRef, ResourceFieldRef
+from argosy.api.kubernetes import Pod, PodSpec
 from argosy.api.objects import ObjectMeta
 from argosy.edge.processes.environment import Unresolvable, container_variables, expand, pod_fields
 from argosy.edge.processes.pods import image_name

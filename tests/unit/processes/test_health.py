@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.api.kubernetes import Probe
+from argosy.api.containers import Probe
 from argosy.edge.processes.probes import Health
 
 MEANING = {"+": True, "-": False, "?": None}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from argosy.base.endpoint import Endpoint
 from argosy.base.errors import CallerError
 from argosy.decide.scheduling.loads import (
-    FOREIGN_FRESH_S,
+    FRESH_S,
     SLOW_ANSWERS,
     SLOW_FRESH_DURATIONS,
     SLOW_FRESH_S,
@@ -16,13 +16,21 @@ from argosy.decide.scheduling.loads import (
     Load,
     Loads,
 )
+from argosy.decide.scheduling.plugins import Asked
 from argosy.decide.scheduling.schedule import schedule
+from argosy.engines.signals import Signals
+from harness.profiles import DEFAULT_PROFILE
 
 A, B, C = (Endpoint(f"127.0.0.{n}", 8000) for n in (1, 2, 3))
 
 
 def belief(loads: Loads, endpoint: Endpoint, now_s: float = 0.0) -> Load:
     return next(load for load in loads.believed((A, B, C), now_s) if load.endpoint == endpoint)
+
+
+def said(requests: int) -> Signals:
+    """What an engine says that has so many requests."""
+    return Signals(running=requests // 2, waiting=requests - requests // 2)
 
 
 def answer(loads: Loads, endpoint: Endpoint, began_s: float, duration_s: float) -> None:
@@ -55,14 +63,14 @@ def test_requests_of_ours_that_an_engine_reports_are_not_counted_twice() -> None
     loads = Loads()
     loads.reserve(A, 0.0)
     mark = loads.scrape_began(A)
-    loads.scraped(mark, 1, 0.1)
+    loads.scraped(mark, said(1), 0.1)
     assert (belief(loads, A, 0.2).held, belief(loads, A, 0.2).foreign) == (1, 0)
 
 
 def test_requests_of_others_are_added() -> None:
     loads = Loads()
     loads.reserve(A, 0.0)
-    loads.scraped(loads.scrape_began(A), 6, 0.1)
+    loads.scraped(loads.scrape_began(A), said(6), 0.1)
     assert (belief(loads, A, 0.2).held, belief(loads, A, 0.2).foreign) == (1, 5)
 
 
@@ -70,7 +78,7 @@ def test_a_reservation_newer_than_the_scrape_is_neither_missed_nor_counted_twice
     loads = Loads()
     mark = loads.scrape_began(A)
     loads.reserve(A, 0.0)  # the engine may have counted it or not
-    loads.scraped(mark, 1, 0.1)
+    loads.scraped(mark, said(1), 0.1)
     assert belief(loads, A, 0.2).foreign == 0
     loads.reserve(A, 0.2)
     assert (belief(loads, A, 0.3).held, belief(loads, A, 0.3).foreign) == (2, 0)
@@ -81,15 +89,16 @@ def test_a_request_that_ends_during_the_scrape_is_not_taken_for_a_foreign_one() 
     number = loads.reserve(A, 0.0)
     mark = loads.scrape_began(A)
     loads.release(number, 0.1, answered=True)
-    loads.scraped(mark, 1, 0.2)
+    loads.scraped(mark, said(1), 0.2)
     assert belief(loads, A, 0.2).foreign == 0
 
 
 def test_an_old_scrape_is_forgotten() -> None:
     loads = Loads()
-    loads.scraped(loads.scrape_began(A), 5, 0.0)
-    assert belief(loads, A, FOREIGN_FRESH_S).foreign == 5
-    assert belief(loads, A, FOREIGN_FRESH_S + 0.1).foreign == 0
+    loads.scraped(loads.scrape_began(A), said(5), 0.0)
+    assert belief(loads, A, FRESH_S).foreign == 5
+    assert belief(loads, A, FRESH_S).signals == said(5)
+    assert belief(loads, A, FRESH_S + 0.1) == Load(endpoint=A)
 
 
 def test_a_scrape_of_an_endpoint_that_was_forgotten_meanwhile_says_nothing_of_its_successor() -> None:
@@ -98,10 +107,10 @@ def test_a_scrape_of_an_endpoint_that_was_forgotten_meanwhile_says_nothing_of_it
         loads.release(loads.reserve(A, 0.0), 0.1, answered=True)
     mark = loads.scrape_began(A)
     loads.keep_only(())
-    loads.scraped(mark, 3, 0.2)
+    loads.scraped(mark, said(3), 0.2)
     assert belief(loads, A, 0.2) == Load(endpoint=A)
     loads.reserve(A, 0.3)
-    loads.scraped(mark, 3, 0.4)
+    loads.scraped(mark, said(3), 0.4)
     assert belief(loads, A, 0.4).foreign == 0
 
 
@@ -171,7 +180,7 @@ def test_failures_and_answers_of_fallbacks_say_nothing_of_speed() -> None:
 def test_endpoints_that_are_gone_are_forgotten_once_nothing_runs_there() -> None:
     loads = Loads()
     number = loads.reserve(A, 0.0)
-    loads.scraped(loads.scrape_began(B), 5, 0.0)
+    loads.scraped(loads.scrape_began(B), said(5), 0.0)
     loads.keep_only({C})
     assert belief(loads, B) == Load(endpoint=B)
     assert belief(loads, A).held == 1
@@ -204,7 +213,7 @@ def test_reserved_is_released_and_held_and_no_count_is_ever_negative(script: lis
         elif step == "move" and held:
             loads.move(held[second % len(held)], endpoint, now_s)
         elif step == "scrape":
-            loads.scraped(loads.scrape_began(endpoint), second, now_s)
+            loads.scraped(loads.scrape_began(endpoint), said(second), now_s)
         elif step == "forget":
             loads.keep_only({A})
         beliefs = loads.believed((A, B, C), now_s)
@@ -222,7 +231,7 @@ def simulated_picks(*, clients: int, durations_s: dict[Endpoint, float], picks: 
             ends.sort()
             now_s, number = ends.pop(0)
             loads.release(number, now_s, answered=True)
-        endpoint = schedule(loads.believed(durations_s, now_s)).endpoints[0]
+        endpoint = schedule(DEFAULT_PROFILE, Asked(), loads.believed(durations_s, now_s)).endpoints[0]
         picked[endpoint] += 1
         ends.append((now_s + durations_s[endpoint], loads.reserve(endpoint, now_s)))
     return picked

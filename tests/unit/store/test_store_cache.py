@@ -1,19 +1,26 @@
 import asyncio
+import contextlib
+import itertools
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from argosy.api.gateway import HTTPRoute
 from argosy.api.inference import InferencePool, InferencePoolSpec, TargetPort
 from argosy.api.kubernetes import LabelSelector
 from argosy.api.objects import Key, ObjectMeta
-from argosy.edge.kube.cache import Cache
+from argosy.edge.kube.cache import LONGEST_DELAY_S, Cache
 from argosy.edge.kube.memory import InMemoryStore
+from argosy.edge.kube.port import StoreUnavailable
 from argosy.edge.kube.remote import RemoteStore
 from argosy.edge.kube.serve import serve_store
 from contracts.store_contract import route, status, with_status
+from harness.virtual_time import run_in_virtual_time
 from harness.waiting import until
 
 
@@ -122,3 +129,111 @@ async def test_a_mirror_resumes_at_the_same_store_without_a_change(tmp_path: Pat
         async with serve_store(store, path):
             await until(lambda: names(cache) == ["a", "b"])
             assert cache.version == seen + 1
+
+
+async def test_what_has_changed_since_a_version_is_told_by_key_until_it_is_forgotten(
+    store: InMemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("argosy.edge.kube.cache.REMEMBERED", 2)
+    a, b = Key("space", "a"), Key("space", "b")
+    await store.apply(route("space", "a"), owner="test")
+    async with Cache(store, (HTTPRoute,), rng=random.Random(1)) as cache:
+        seen = await cache.changed(0)
+        assert cache.changes(0) == (seen, {(HTTPRoute, a)})
+        assert cache.changes(seen) == (seen, frozenset())
+        await store.apply(route("space", "b"), owner="test")
+        later = await cache.changed(seen)
+        assert cache.changes(seen) == (later, {(HTTPRoute, b)})
+        assert cache.get(HTTPRoute, b) is not None
+        await store.delete(HTTPRoute, a)
+        await cache.changed(later)
+        assert cache.changes(seen)[1] == {(HTTPRoute, a), (HTTPRoute, b)}
+        assert cache.changes(0)[1] is None
+        assert cache.get(HTTPRoute, a) is None
+
+
+class Away:
+    """A store that is away, and counts how often it is asked."""
+
+    def __init__(self, store: InMemoryStore) -> None:
+        self._store = store
+        self.is_away = False
+        self.calls = 0
+
+    async def list(self, kind: Any, *, namespace: str | None = None) -> Any:
+        self._ask()
+        return await self._store.list(kind, namespace=namespace)
+
+    async def watch(self, kind: Any, *, since: str, namespace: str | None = None) -> AsyncIterator[Any]:
+        self._ask()
+        async with contextlib.aclosing(self._store.watch(kind, since=since, namespace=namespace)) as events:
+            with contextlib.suppress(TimeoutError):  # a watch that ends after a second of quiet
+                while not self.is_away:
+                    async with asyncio.timeout(1):
+                        event = await anext(events)
+                    yield event
+
+    def _ask(self) -> None:
+        self.calls += 1
+        if self.is_away:
+            raise StoreUnavailable("away")
+
+
+def test_ten_minutes_without_the_store_cost_few_questions_and_no_change_is_missed() -> None:
+    async def main() -> None:
+        store = memory_store()
+        away = Away(store)
+        await store.apply(route("space", "before"), owner="test")
+        async with Cache(cast("Any", away), (HTTPRoute,), rng=random.Random(1)) as cache:
+            seen = await cache.changed(0)
+            away.is_away = True
+            await asyncio.sleep(5)
+            away.calls = 0
+            await store.apply(route("space", "after"), owner="test")
+            await store.delete(HTTPRoute, Key("space", "before"))
+            await asyncio.sleep(600)
+            assert away.calls <= 600 / (LONGEST_DELAY_S / 2) + 1
+            assert names(cache) == ["before"]
+            away.is_away = False
+            await asyncio.sleep(LONGEST_DELAY_S + 1)
+            assert names(cache) == ["after"]
+            keys = {(HTTPRoute, Key("space", name)) for name in ("before", "after")}
+            assert cache.changes(seen)[1] == keys
+
+    run_in_virtual_time(main())
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from(["apply", "delete", "forget"])), max_size=40),
+    st.integers(1, 8),
+)
+def test_changes_name_all_that_differs_or_nothing_at_all(steps: list[tuple[str, str]], remembered: int) -> None:
+    async def main() -> None:
+        store = memory_store()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("argosy.edge.kube.cache.REMEMBERED", remembered)
+            async with Cache(store, (HTTPRoute,), rng=random.Random(1)) as cache:
+                await cache.synced()
+                seen = cache.version
+                before = {obj.key: obj for obj in cache.all(HTTPRoute)}
+                for number, (name, what) in enumerate(steps):
+                    if what == "apply":
+                        await store.apply(route("space", name, weight=number + 1), owner="test")
+                    elif what == "delete":
+                        await store.delete(HTTPRoute, Key("space", name))
+                    else:
+                        store.forget_history()
+                    if number % 3 == 0:
+                        await asyncio.sleep(0)
+                await asyncio.sleep(10)
+                there = (await store.list(HTTPRoute)).items
+                assert cache.all(HTTPRoute) == there
+                after = {obj.key: obj for obj in there}
+                differs = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+                version, changed = cache.changes(seen)
+                assert version == cache.version
+                assert changed is None or {key for _, key in changed} >= differs
+                assert len(list(itertools.chain(*cache._changes))) <= remembered
+
+    run_in_virtual_time(main())

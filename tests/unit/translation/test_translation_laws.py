@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from argosy.api.gateway import HTTPRoute
+from argosy.api.gateway import Gateway, HTTPRoute, HTTPRouteStatus, ParentReference, RouteParentStatus
+from argosy.api.inference import InferencePool
 from argosy.api.names import MODEL_HEADER, MODEL_METADATA_NAMESPACE, POOL_HEADER
 from argosy.api.objects import decode
 from argosy.decide.routing.match import Matcher, Request
@@ -18,6 +19,7 @@ from argosy.decide.translation.attachment import attachments
 from argosy.decide.translation.clusters import NOWHERE, pool_cluster_name
 from argosy.decide.translation.matches import covers, intersection, rule_problems
 from argosy.decide.translation.plan import port_plans
+from argosy.decide.translation.statuses import withdrawn
 from argosy.decide.translation.translate import Observed, Translation, changed_statuses, translate
 from argosy.edge.rpc.xds_encoding import ASSIGNMENTS, CLUSTERS, LISTENERS, ROUTES, Encoder
 from harness.translation_inputs import Case, case_of
@@ -58,7 +60,10 @@ GOOD, OTHER_GOOD, *OTHER_REFERENCES = (
 )
 REFERENCES = (*(GOOD, OTHER_GOOD) * 8, *OTHER_REFERENCES, {"name": "service"})
 TIMEOUTS = (*({},) * 4, {"request": "10s"}, {"request": "1h30m"}, {"request": "0s"}, {"request": "5"})
-FILTERS = (*((),) * 9, ({"type": "RequestRedirect"},))
+REWRITE = {"type": "URLRewrite", "urlRewrite": {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}}}
+HEADERS = {"set": [{"name": "A", "value": "100 %"}], "add": [{"name": "b", "value": "c"}], "remove": ["D"]}
+ADDING = {"type": "RequestHeaderModifier", "requestHeaderModifier": HEADERS}
+FILTERS = (*((),) * 9, ({"type": "RequestRedirect"},), (ADDING,), (ADDING, ADDING), (REWRITE, ADDING))
 HOSTNAME_LISTS = (*((),) * 6, *((name,) for name in HOSTNAMES), HOSTNAMES[:3], ("Odd Name", "a.example.com"))
 
 _rules = st.fixed_dictionaries(
@@ -196,8 +201,29 @@ def test_statuses_that_were_written_are_not_written_again(routes: tuple[HTTPRout
         pools=tuple(by_key[each.KIND, each.key] for each in case.observed.pools),  # type: ignore[misc]
     )
     later = translate(observed, case.settings, case.proxies, "2026-06-02T00:00:00Z")
-    assert changed_statuses(observed, later) == ()
+    assert changed_statuses(observed, later.statuses) == ()
     assert later.resources == first.resources
+
+
+@given(several_routes)
+def test_statuses_that_are_withdrawn_say_nothing_of_ours_and_keep_what_others_say(
+    routes: tuple[HTTPRoute, ...],
+) -> None:
+    theirs = RouteParentStatus(parent_ref=ParentReference(name="other"), controller_name="example.com/other")
+    for each in _translated(routes).statuses:
+        match each:
+            case Gateway():
+                left = withdrawn(each, NOW).status
+                assert {(one.type, one.status) for one in left.conditions} == {
+                    ("Accepted", "Unknown"), ("Programmed", "Unknown")
+                }  # fmt: skip
+                assert (left.addresses, left.listeners) == ((), ())
+            case HTTPRoute():
+                parents = (theirs, *each.status.parents)
+                told = msgspec.structs.replace(each, status=HTTPRouteStatus(parents=parents))
+                assert withdrawn(told, NOW).status.parents == (theirs,)
+            case InferencePool():
+                assert withdrawn(each, NOW).status.parents == ()
 
 
 @given(several_routes)

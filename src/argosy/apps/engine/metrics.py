@@ -9,7 +9,7 @@ Source of the names: vLLM, `v1/metrics/loggers.py`.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import prometheus_client
@@ -85,6 +85,16 @@ class Metrics:
             gauge = Gauge(name, text, [names.MODEL_LABEL], registry=self._registry)
             gauge.labels(self._model).set_function(value)
 
+    def show_cache(self, *, slots: int, slot_tokens: int) -> None:
+        """Show how much the prefix cache holds: a block of it is a slot, which keeps the tokens of its last request."""
+        gauge = Gauge(
+            names.CACHE_CONFIG_INFO,
+            "The prefix cache, in its labels.",
+            [names.MODEL_LABEL, *names.CACHE_CONFIG_LABELS],
+            registry=self._registry,
+        )
+        gauge.labels(self._model, slot_tokens, slots).set(1)
+
     def watch(self) -> "Watch":
         """Begin to measure a request that has just arrived."""
         return Watch(first=self._first, gap=self._gap, whole=self._whole, queued=self._queued)
@@ -100,6 +110,11 @@ class Metrics:
             self._prompt.inc(usage.prompt_tokens)
             self._cached.inc(usage.cached_tokens)
             self._generated.inc(usage.completion_tokens)
+
+    def show_start(self, start_s: Mapping[str, float]) -> None:
+        """Show how long each phase of the start took, in seconds."""
+        for phase, name in names.START_SECONDS.items():
+            Gauge(name, f"Seconds of the start that went into: {phase}.", registry=self._registry).set(start_s[phase])
 
     def exposition(self) -> bytes:
         """Everything, in Prometheus' text format."""

@@ -13,13 +13,15 @@ What was found by running xllamacpp 2026.10.11549:
 """
 
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Self
 
+import msgspec
 import xllamacpp
 
-from argosy.apps.engine.request import Request
+from argosy.apps.engine.request import Request, read_request
 from argosy.base.errors import UserError
 from argosy.engines.llama_cpp import Settings
 
@@ -40,19 +42,29 @@ class Model:
 
     def __init__(self, server: Any) -> None:
         self._server = server
+        self.start_s: dict[str, float] = {}
+        """How long each phase of the start took, in seconds."""
 
     @classmethod
     def load(cls, path: str, settings: Settings, unwanted: Callable[[], bool]) -> Self | None:
         """Load the weights; blocks. None when they became `unwanted` meanwhile. Raises UserError."""
+        begun_s = time.monotonic()
         try:
             if not _read_through(path, unwanted):
                 return None
+            read_s = time.monotonic()
             with tempfile.TemporaryDirectory(prefix="argosy-engine-") as folder:
-                return cls._build(path, settings, folder)
+                model = cls._build(path, settings, folder)
         except OSError as error:
             raise UserError(
                 f"weights {path}: cannot be loaded ({error}); see that files and TMPDIR are there"
             ) from None
+        loaded_s = time.monotonic()
+        model._warm_up(settings)  # noqa: SLF001 (its own class)
+        model.start_s = {
+            "weights": read_s - begun_s, "load": loaded_s - read_s, "warm_up": time.monotonic() - loaded_s
+        }  # fmt: skip
+        return model
 
     @classmethod
     def _build(cls, path: str, settings: Settings, folder: str) -> Self:
@@ -74,6 +86,15 @@ class Model:
             handle(request.payload, give)
         except (ValueError, RuntimeError, LookupError, ArithmeticError) as error:
             raise RefusedError(str(error)) from error
+
+    def _warm_up(self, settings: Settings) -> None:
+        """Compute one token, so that the first client does not wait for what is done once."""
+        body = msgspec.json.encode({"prompt": "Hello", "max_tokens": 1})
+        request = read_request(
+            body, kind="completion", served=(), name=settings.model, context_tokens=settings.context_tokens
+        )
+        if isinstance(request, Request):
+            self.generate(request, lambda _chunk: False)
 
     def close(self) -> None:
         """End llama.cpp's threads and free its memory. No generation may be running."""
@@ -103,5 +124,6 @@ def _params(path: str, settings: Settings, socket_path: str) -> Any:
     params.hostnames = [socket_path]
     params.n_threads_http = 1
     params.ui = False
+    params.warmup = False  # ours computes a real token
     params.verbosity = _ERRORS_ONLY
     return params

@@ -56,7 +56,7 @@ async def _serve(settings: Settings, weights: Gguf, write_timeout_s: float) -> N
         model = await asyncio.to_thread(Model.load, weights.path, settings, drain.is_set)
         if model is not None:
             slots = Slots(model, settings.parallel)
-            server.open_to(slots)
+            server.open_to(slots, model.start_s)
             _log.info("serving %s after %.1f s", settings.model, time.monotonic() - begun_s)
             await drain.wait()
             _log.info("draining %d running and %d waiting requests", slots.running, slots.waiting)

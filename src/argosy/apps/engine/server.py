@@ -7,6 +7,7 @@ Rules of this file:
 
 import asyncio
 import enum
+from collections.abc import Mapping
 from typing import Final
 
 from aiohttp import web
@@ -51,6 +52,7 @@ class EngineServer:
         self._idle = asyncio.Event()
         self._idle.set()
         self._metrics = Metrics(settings.model)
+        self._metrics.show_cache(slots=settings.parallel, slot_tokens=settings.context_tokens)
         self._metrics.show_load(
             running=lambda: self._slots.running if self._slots else 0,
             waiting=lambda: self._slots.waiting if self._slots else 0,
@@ -68,8 +70,9 @@ class EngineServer:
         app.router.add_get(METRICS_PATH, self._exposition)
         return app
 
-    def open_to(self, slots: Slots) -> None:
-        """The model is loaded."""
+    def open_to(self, slots: Slots, start_s: Mapping[str, float]) -> None:
+        """The model is loaded; `start_s` says how long each phase of that took."""
+        self._metrics.show_start(start_s)
         self._slots = slots
         self._state = State.READY
 

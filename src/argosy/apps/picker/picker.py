@@ -5,25 +5,49 @@ Decisions are made by `decide`; here they get the world, the clock and the dice,
 
 import random
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
-from argosy.api.names import DESTINATION, MAX_BODY_BYTES, MODEL_HEADER, POOL_HEADER, STEERING_HEADERS
+from argosy.api.names import (
+    DESTINATION,
+    EXPLAIN_HEADER,
+    INPUT_HEADER_NAMES,
+    MAX_BODY_BYTES,
+    MODEL_HEADER,
+    POOL_HEADER,
+    REQUEST_ID_HEADER,
+    STEERING_HEADERS,
+)
 from argosy.api.objects import Key
-from argosy.api.openai import EMPTY_BODY, MODELS_PATH, BadBody, BodyReader
+from argosy.api.openai import EMPTY_BODY, MODELS_PATH, BadBody, BodyReader, ModelRequest
+from argosy.api.scheduling import ProfileSpec
 from argosy.apps.picker import answers
 from argosy.apps.picker.answers import Refusal
 from argosy.apps.picker.metrics import PickerMetrics
 from argosy.apps.picker.pick import Pick, RequestHead
 from argosy.apps.picker.world import EMPTY, World
 from argosy.base.endpoint import Endpoint
+from argosy.decide.prefixes.prompt import BLOCK_BYTES, prompt_of
+from argosy.decide.routing.endpoints import PoolEndpoint
+from argosy.decide.routing.inputs import RequestInputs, request_inputs
 from argosy.decide.routing.match import Request, weighted_pool
 from argosy.decide.routing.table import RouteEntry
-from argosy.decide.scheduling.filters import eligible, subset_of
-from argosy.decide.scheduling.loads import Loads
+from argosy.decide.scheduling.beliefs import NOTHING, Beliefs, Wanted
+from argosy.decide.scheduling.eligible import Eligible, eligible, subset_of
+from argosy.decide.scheduling.explanation import explanation
+from argosy.decide.scheduling.loads import Load
+from argosy.decide.scheduling.plugins import Asked
+from argosy.decide.scheduling.profiles import Profile
+from argosy.decide.scheduling.record import MAX_ID, Record, Records
 from argosy.decide.scheduling.schedule import schedule
 from argosy.edge.rpc.ext_proc import Answer
 
+MAX_EXPLANATION: Final = 1024
+"""Characters of an explanation in a header."""
+MAX_PROFILES: Final = 8
+"""Profiles that are remembered, so that what was decided by them can be explained."""
+_REMOVED: Final = frozenset((*STEERING_HEADERS, *INPUT_HEADER_NAMES))
+"""What no engine is to see of a client's headers."""
 _METHODS_WITH_BODY: Final = frozenset(("POST", "PUT", "PATCH"))
 
 
@@ -31,112 +55,215 @@ class Picker:
     """Decides all requests of one process (the `Decider` of its sessions)."""
 
     def __init__(
-        self, metrics: PickerMetrics, *, rng: random.Random, clock: Callable[[], float] = time.perf_counter
+        self,
+        metrics: PickerMetrics,
+        profile: Profile,
+        *,
+        rng: random.Random,
+        clock: Callable[[], float] = time.perf_counter,
+        now: Callable[[], float] = time.time,
     ) -> None:
-        self.loads = Loads()
+        self.beliefs = Beliefs()
+        self.records = Records()
+        self._profiles = [profile]
+        self._eligible: dict[tuple[Key, str | None], Eligible] = {}
         self._metrics = metrics
         self._rng = rng
         self._clock = clock
+        self._now = now
         self._reader = BodyReader()
         self._world = EMPTY
+        metrics.show_loads_with(self.believed)
+        metrics.count_prefix_blocks_with(lambda: self.beliefs.blocks)
 
     @property
     def world(self) -> World:
         """What is known of the cluster."""
         return self._world
 
+    def use(self, profile: Profile) -> None:
+        """Decide by this profile from now on."""
+        self._profiles = [profile, *(each for each in self._profiles if each.spec != profile.spec)][:MAX_PROFILES]
+
+    def profile_of(self, spec: ProfileSpec | None) -> Profile | None:
+        """Give the profile that a record was made by, unless it is forgotten."""
+        return next((each for each in self._profiles if each.spec == spec), None)
+
     def learn(self, world: World) -> None:
         """Decide by this state of the cluster from now on."""
         self._world = world
+        self._eligible.clear()
         endpoints = world.endpoints
-        self.loads.keep_only(endpoints)
+        self.beliefs.keep_only(endpoints)
         self._metrics.know(world.pools, endpoints, world.models)
 
     def early_answer(self, head: RequestHead) -> Answer | None:
-        """Refuse a body that announces itself as too large or compressed, before it is sent."""
+        """Refuse a body that announces itself as too large, or compressed where its model is looked for."""
         encoding = head.headers.get("content-encoding", "identity")
-        if encoding.lower() != "identity":
-            return self._counted(answers.encoded(encoding))
+        if encoding.lower() != "identity" and self._by_head(head) is None:
+            return self._refused(answers.encoded(encoding), head)
         length = head.headers.get("content-length", "")
         if length.isdecimal() and int(length) > MAX_BODY_BYTES:
-            return self._counted(answers.too_large(int(length)))
+            return self._refused(answers.too_large(int(length)), head)
         return None
+
+    def refuse(self, head: RequestHead, refusal: Refusal) -> Answer:
+        """Refuse a request whose body does not come whole."""
+        return self._refused(refusal, head)
 
     def decide(self, head: RequestHead, body: bytes | None) -> Pick | Answer:
         """Pick an endpoint and reserve it, or answer."""
         began_s = self._clock()
         request, matcher = _request(head), self._world.matcher_of(head.listener)
-        if body is None:
-            if request.method == "GET" and request.path.partition("?")[0] == MODELS_PATH:
-                return answers.models(matcher.models)
-        elif len(body) > MAX_BODY_BYTES:
-            return self._counted(answers.too_large(len(body)))
-        else:
+        said: ModelRequest | None = None
+        if body is not None:
+            if len(body) > MAX_BODY_BYTES:
+                return self._refused(answers.too_large(len(body)), head)
             read = self._reader.read(body)
             if not isinstance(read, BadBody):
-                request = _request(head, read.model)
-            elif read.code != "missing_model" or matcher.entry(request) is None:
-                return self._counted(answers.bad_body(read))
+                said, request = read, _request(head, read.model)
+            elif self._by_head(head) is None:
+                return self._refused(answers.bad_body(read), head)
         entry = matcher.entry(request)
         if entry is None:
-            return self._counted(_no_entry(request, matcher.models))
-        picked = self._pick(entry, head, began_s)
-        return self._counted(picked) if isinstance(picked, Refusal) else picked
+            if request.method == "GET" and request.path.partition("?")[0] == MODELS_PATH:
+                return answers.models(matcher.models)
+            return self._refused(_no_entry(request, matcher.models), head)
+        return self._pick(entry, head, said, began_s)
+
+    def believed(self) -> dict[Key, tuple[Load, ...]]:
+        """Give what is believed of each pool's ready endpoints."""
+        now_s = self._clock()
+        return {
+            key: self.beliefs.loads.believed([each.endpoint for each in view.endpoints if each.ready], now_s)
+            for key, view in self._world.pools.items()
+        }
+
+    def _by_head(self, head: RequestHead) -> RouteEntry | None:
+        """Give the entry for a request whatever its body says: where a route asks for no model, any body will do."""
+        return self._world.matcher_of(head.listener).entry(_request(head))
 
     def served(self, pick: Pick, by: str) -> None:
-        """Count the request where it is served, if that is not where it was sent."""
+        """Take note of where the request is served, and count it there if that is not where it was sent."""
+        pick.record.served = by
         names = pick.destination.split(",")
         if by == names[0]:
             return
         if by in names:
             self._metrics.fell_back(pick.pool)
-            self.loads.move(pick.reservation, pick.endpoints[names.index(by)], self._clock())
+            self.beliefs.move(pick.reservation, pick.endpoints[names.index(by)], self._clock())
         else:
             self._metrics.served_elsewhere(pick.pool)
             elsewhere = next((e for e in self._world.endpoints if str(e) == by), None)
             if elsewhere is not None:
-                self.loads.move(pick.reservation, elsewhere, self._clock())
+                self.beliefs.move(pick.reservation, elsewhere, self._clock())
+
+    def told(self, pick: Pick) -> tuple[tuple[str, str], ...]:
+        """Give the short form of the decision to whoever asked for it and is believed."""
+        if not pick.inputs.explain:
+            return ()
+        said = explanation(pick.record, (), self.profile_of(pick.record.profile))
+        served = f" Served by {pick.record.served}." if pick.record.served not in ("", said.picked) else ""
+        return ((EXPLAIN_HEADER, f"{said.sentence}{served} Profile {said.profile}."[:MAX_EXPLANATION]),)
 
     def ended(self, pick: Pick, *, answered: bool) -> None:
         """Give the reservation back."""
-        self.loads.release(pick.reservation, self._clock(), answered=answered)
-        self._metrics.released(pick.pool)
+        now_s = self._clock()
+        self.beliefs.release(pick.reservation, now_s, answered=answered)
+        self._metrics.released(pick.pool, pick.record.model, now_s - pick.at_s)
+        pick.record.answered, pick.record.took_s = answered, now_s - pick.at_s
 
-    def _pick(self, entry: RouteEntry, head: RequestHead, began_s: float) -> Pick | Refusal:
+    def _pick(self, entry: RouteEntry, head: RequestHead, said: ModelRequest | None, began_s: float) -> Pick | Answer:
         pool = weighted_pool(entry, self._rng.random())
+        record = self._record(head, route=str(entry.route), model=entry.match.model or "")
         if pool is None:
-            return answers.no_backends(entry.route)
+            return self._refused(answers.no_backends(entry.route), head, record)
         view = self._world.pools.get(pool)
-        subset = None if head.subset is None else subset_of(head.subset)
-        candidates = () if view is None else eligible(view.endpoints, subset)
-        if not candidates:
-            return answers.no_endpoints(pool, view, in_subset=subset is not None)
-        endpoints = schedule(self.loads.believed(candidates, began_s)).endpoints
-        return self._reserved(pool, endpoints, entry.match.model, head, began_s)
+        endpoints = () if view is None else view.endpoints
+        record.pool = str(pool)
+        record.subset = None if head.subset is None else subset_of(head.subset)
+        among = self._eligible_of(pool, endpoints, entry.match.model).within(record.subset)
+        if not among:
+            refusal = answers.no_endpoints(pool, view, entry.match.model, in_subset=record.subset is not None)
+            return self._refused(refusal, head, record, endpoints)
+        profile = self._profiles[0]
+        inputs = request_inputs(head.headers, self._world.inputs_believed(head.listener, pool))
+        # A session is one of its pool's, so that nobody moves those of others.
+        wanted = _wanted(said, profile, f"{pool} {inputs.session}" if inputs.session else "")
+        record.profile, record.eligible = profile.spec, among.bit_count()
+        candidates = self.beliefs.candidates(among, wanted, began_s)
+        record.asked = Asked(wanted.prompt.size, self._rng.random(), self.beliefs.busy)
+        decision = schedule(profile, record.asked, candidates)
+        record.candidates = decision.candidates
+        self.records.add(record, endpoints)
+        return self._reserved(pool, decision.endpoints, head, (inputs, wanted), began_s, record)
+
+    def _eligible_of(self, pool: Key, endpoints: Sequence[PoolEndpoint], model: str | None) -> Eligible:
+        found = self._eligible.get((pool, model))
+        if found is None:
+            found = self._eligible[pool, model] = eligible(endpoints, model, self.beliefs.set_of)
+        return found
 
     def _reserved(
-        self, pool: Key, endpoints: tuple[Endpoint, ...], model: str | None, head: RequestHead, began_s: float
+        self,
+        pool: Key,
+        endpoints: tuple[Endpoint, ...],
+        head: RequestHead,
+        wants: tuple[RequestInputs, Wanted],
+        began_s: float,
+        record: Record,
     ) -> Pick:
+        inputs, wanted = wants
         destination = ",".join(map(str, endpoints))
         now_s = self._clock()
-        self._metrics.picked(pool, endpoints[0], model or "", now_s - began_s)
-        steering = [(DESTINATION, destination), (POOL_HEADER, str(pool))]
+        self._metrics.picked(pool, endpoints[0], record.model, now_s - began_s)
+        if wanted.prompt.size:
+            self._metrics.matched(wanted.prompt.size * BLOCK_BYTES, record.candidates[0].matched * BLOCK_BYTES)
+        steering = [(DESTINATION, destination), (POOL_HEADER, record.pool)]
         # Only a model of the table: it is one of ours, while a client's could hold anything.
-        if model is not None:
-            steering.append((MODEL_HEADER, model))
+        if record.model:
+            steering.append((MODEL_HEADER, record.model))
         written = {name for name, _ in steering}
         return Pick(
             pool=pool,
+            at_s=now_s,
+            record=record,
+            inputs=inputs,
             endpoints=endpoints,
             destination=destination,
-            reservation=self.loads.reserve(endpoints[0], now_s),
+            reservation=self.beliefs.reserve(record.candidates[0], wanted, now_s),
             set_headers=tuple(steering),
-            remove_headers=tuple(h for h in STEERING_HEADERS if h in head.headers and h not in written),
+            remove_headers=()
+            if _REMOVED.isdisjoint(head.headers)
+            else tuple(sorted(_REMOVED & head.headers.keys() - written)),
         )
 
-    def _counted(self, refusal: Refusal) -> Answer:
+    def _record(self, head: RequestHead, *, route: str = "", model: str = "") -> Record:
+        request = head.headers.get(REQUEST_ID_HEADER, "")[:MAX_ID]
+        return Record(request=request, at_s=self._now(), route=route, model=model)
+
+    def _refused(
+        self,
+        refusal: Refusal,
+        head: RequestHead,
+        record: Record | None = None,
+        endpoints: Sequence[PoolEndpoint] = (),
+    ) -> Answer:
+        """Count and record a refusal."""
         self._metrics.refused(refusal.reason)
+        record = record or self._record(head)
+        record.refused = refusal.reason
+        self.records.add(record, endpoints)
         return refusal.answer
+
+
+def _wanted(said: ModelRequest | None, profile: Profile, session: str) -> Wanted:
+    """Give what a request wants of an endpoint; a prompt is hashed only where somebody asks who holds it."""
+    if said is None:
+        return Wanted(session=session) if session else NOTHING
+    if "matched" not in profile.inputs:
+        return Wanted(model=said.model, session=session)
+    return Wanted(prompt_of(said.parts, f"{said.model}\0{said.salt}".encode()), model=said.model, session=session)
 
 
 def _no_entry(request: Request, models: Collection[str]) -> Refusal:

@@ -1,27 +1,36 @@
-"""One ext_proc stream: what Envoy may say in which state, and what is answered.
+"""One ext_proc stream: what the proxy may say in which state, and what is replied.
 
 Rules of this file:
 
-- Sans IO. Every pair of a state and a message is in `receive`: it has an answer, or it is a `PeerError`.
+- Sans IO. Every pair of a state and a message is in `receive`: it has replies, or none, or it is a `PeerError`.
 - A request is decided once: at its body, or at its headers when it has none. The decision is a pick, which holds a
   reservation, or an answer of ours, which holds nothing.
+- A body that comes in chunks (FULL_DUPLEX_STREAMED) ends with the chunk that says so, or with trailers: whichever is
+  first. What comes behind the end is not looked at: Envoy is known to send a last chunk twice.
 - A reservation is given back once, when the stream ends, in whatever way.
 
-        OPEN ──headers──▶ AWAITING_BODY ──body──▶ PICKED ──response headers──▶ ANSWERING ──response trailers──▶ ENDED
-          │                   │                                                   ▲
-          └── headers without body: PICKED, or ANSWERED by us                     │
-          └───────────────────┴── response headers: Envoy answered by itself ─────┘
+        OPEN ──headers──▶ AWAITING_BODY ──body──▶ PICKED ──response headers──▶ ANSWERING ──its end──▶ ENDED
+          │  ╲                                      ▲ │                          ▲
+          │   ╲─────────▶ GATHERING ──last chunk────┘ ╰─ or ANSWERED by us       │
+          ├── headers without body: PICKED, or ANSWERED by us                    │
+          └── from each state before: response headers: Envoy answered by itself ┘
 
 Envoy answers by itself when a filter before ours refuses, or when a body outgrows its buffer.
 """
 
 import enum
-from typing import Protocol, assert_never
+from collections.abc import Sequence
+from typing import Final, Protocol, assert_never
 
+from argosy.api.names import MAX_BODY_BYTES
+from argosy.apps.picker import answers
+from argosy.apps.picker.answers import Refusal
+from argosy.apps.picker.gathering import GatheredBody, Room, chunks_of
 from argosy.apps.picker.pick import Pick, RequestHead
 from argosy.base.errors import PeerError
 from argosy.edge.rpc.ext_proc import (
     Answer,
+    BodyChunk,
     BodyMode,
     Message,
     Phase,
@@ -34,7 +43,11 @@ from argosy.edge.rpc.ext_proc import (
     ResponseHeaders,
     ResponseTrailers,
     Steer,
+    Tell,
 )
+from argosy.edge.rpc.holding import Holding
+
+_SERVED: Final = (BodyMode.BUFFERED, BodyMode.FULL_DUPLEX_STREAMED, BodyMode.NONE)
 
 
 class State(enum.Enum):
@@ -42,6 +55,7 @@ class State(enum.Enum):
 
     OPEN = "open"
     AWAITING_BODY = "awaiting body"
+    GATHERING = "gathering its body"
     PICKED = "picked"
     ANSWERING = "answering"
     ANSWERED = "answered by us"
@@ -54,81 +68,149 @@ class Decider(Protocol):
     def early_answer(self, head: RequestHead) -> Answer | None:
         """Answer a request that is refused whatever its body says."""
 
+    def refuse(self, head: RequestHead, refusal: Refusal) -> Answer:
+        """Refuse a request whose body does not come whole."""
+
     def decide(self, head: RequestHead, body: bytes | None) -> Pick | Answer:
         """Pick an endpoint, reserving it, or answer."""
 
     def served(self, pick: Pick, by: str) -> None:
         """Take note of who really serves the pick."""
 
+    def told(self, pick: Pick) -> tuple[tuple[str, str], ...]:
+        """Give headers that the client is told with the answer."""
+
     def ended(self, pick: Pick, *, answered: bool) -> None:
         """Give the reservation back; `answered` when the picked endpoint answered with a 2xx."""
 
 
 class PickerSession:
-    """The state machine of one stream."""
+    """The state machine of one stream. What it holds of a body is counted in `holding`."""
 
-    __slots__ = ("_answered", "_decider", "_head", "_pick", "state")
+    __slots__ = ("_answered", "_body", "_chunks_are_with_us", "_decider", "_head", "_is_duplex", "_pick", "state")
 
-    def __init__(self, decider: Decider) -> None:
+    def __init__(self, decider: Decider, holding: Holding, traceparent: str = "") -> None:
         self.state = State.OPEN
         self._decider = decider
-        self._head: RequestHead | None = None
+        self._head = RequestHead(headers={}, traceparent=traceparent)
+        self._body = GatheredBody(holding)
         self._pick: Pick | None = None
         self._answered = False
+        self._is_duplex = False
+        self._chunks_are_with_us = False
+        """Whether the answer's body comes to the client by way of us."""
+
+    @property
+    def decided(self) -> bool:
+        """Whether the request is decided."""
+        return self.state not in (State.OPEN, State.AWAITING_BODY, State.GATHERING)
 
     @property
     def settled(self) -> bool:
-        """Whether the request is decided."""
-        return self.state not in (State.OPEN, State.AWAITING_BODY)
+        """Whether ending the stream harms nothing: chunks on their way to us would be lost."""
+        return self.decided and not (self._chunks_are_with_us and self.state in (State.PICKED, State.ANSWERING))
 
-    def receive(self, message: Message) -> Reply:
-        """Take a message, give the answer. Raises `PeerError` for a message that has no place in this state."""
-        match self.state, message:
-            case State.OPEN, RequestHeaders():
-                return self._begin(message)
-            case State.AWAITING_BODY, RequestBody() if self._head is not None:
-                return self._decide(self._head, message.body, Phase.REQUEST_BODY)
-            case State.PICKED, RequestTrailers():
-                return Proceed(phase=Phase.REQUEST_TRAILERS)
-            case ((State.OPEN | State.AWAITING_BODY | State.PICKED), ResponseHeaders()):
-                return self._answering(message)
-            case State.ANSWERING, ResponseTrailers():
-                self.state = State.ENDED
-                return Proceed(phase=Phase.RESPONSE_TRAILERS)
-            case _, (
-                RequestHeaders()
-                | RequestBody()
-                | RequestTrailers()
-                | ResponseHeaders()
-                | ResponseBody()
-                | ResponseTrailers()
-            ):
-                raise PeerError(f"{type(message).__name__} has no place in a stream that is {self.state.value}")
+    def receive(self, message: Message) -> Sequence[Reply]:
+        """Take a message, give the replies. Raises `PeerError` for a message that has no place in this state."""
+        match message:
+            case RequestHeaders() | RequestBody() | RequestTrailers():
+                replies = self._receive_of_request(message)
+            case ResponseHeaders() | ResponseBody() | ResponseTrailers():
+                replies = self._receive_of_response(message)
             case _:
                 assert_never(message)
+        if replies is None:
+            raise PeerError(f"{type(message).__name__} has no place in a stream that is {self.state.value}")
+        return replies
 
     def close(self) -> None:
         """Take note that the stream has ended."""
         self.state = State.ENDED
+        self._body.drop()
         if self._pick is not None:
             pick, self._pick = self._pick, None
             self._decider.ended(pick, answered=self._answered)
 
-    def _begin(self, message: RequestHeaders) -> Reply:
-        if message.body_mode not in (BodyMode.BUFFERED, BodyMode.NONE):
-            raise PeerError(f"request_body_mode {message.body_mode.name} is not served; set it to BUFFERED")
-        head = self._head = RequestHead(headers=message.headers, listener=message.listener, subset=message.subset)
+    def _receive_of_request(self, message: RequestHeaders | RequestBody | RequestTrailers) -> Sequence[Reply] | None:
+        match self.state, message:
+            case State.OPEN, RequestHeaders():
+                return self._begin(message)
+            case State.AWAITING_BODY, RequestBody():
+                return (self._decide(message.body, Phase.REQUEST_BODY),)
+            case State.GATHERING, (RequestBody() | RequestTrailers()):
+                return self._gather(message)
+            case State.PICKED, RequestTrailers() if not self._is_duplex:
+                return (Proceed(phase=Phase.REQUEST_TRAILERS),)
+            case _, (RequestBody() | RequestTrailers()) if self._is_duplex and self.decided:
+                return ()
+            case _:
+                return None
+
+    def _receive_of_response(
+        self, message: ResponseHeaders | ResponseBody | ResponseTrailers
+    ) -> Sequence[Reply] | None:
+        match self.state, message:
+            case ((State.OPEN | State.AWAITING_BODY | State.GATHERING | State.PICKED), ResponseHeaders()):
+                return (self._answering(message),)
+            case State.ANSWERING, ResponseBody():
+                return (self._answer_goes_on(message),)
+            case ((State.ANSWERING | State.ENDED), ResponseTrailers()):
+                self.state = State.ENDED
+                return (Proceed(phase=Phase.RESPONSE_TRAILERS),)
+            case State.ENDED, ResponseBody() if self._chunks_are_with_us:
+                return ()
+            case _:
+                return None
+
+    def _begin(self, message: RequestHeaders) -> Sequence[Reply]:
+        if message.body_mode not in _SERVED:
+            wanted = " or ".join(mode.name for mode in _SERVED)
+            raise PeerError(f"request_body_mode {message.body_mode.name} is not served; set it to {wanted}")
+        self._head = RequestHead(
+            headers=message.headers,
+            listener=message.listener,
+            subset=message.subset,
+            traceparent=self._head.traceparent,
+        )
+        self._is_duplex = message.body_mode is BodyMode.FULL_DUPLEX_STREAMED
+        self._chunks_are_with_us = message.response_body_mode is BodyMode.FULL_DUPLEX_STREAMED
         if message.end_of_stream or message.body_mode is BodyMode.NONE:
-            return self._decide(head, None, Phase.REQUEST_HEADERS)
-        refusal = self._decider.early_answer(head)
+            return (self._decide(None, Phase.REQUEST_HEADERS),)
+        refusal = self._decider.early_answer(self._head)
         if refusal is not None:
             self.state = State.ANSWERED
-            return refusal
+            return (refusal,)
+        if self._is_duplex:
+            self.state = State.GATHERING
+            return ()
         self.state = State.AWAITING_BODY
-        return Proceed(phase=Phase.REQUEST_HEADERS)
+        return (Proceed(phase=Phase.REQUEST_HEADERS),)
 
-    def _decide(self, head: RequestHead, body: bytes | None, phase: Phase) -> Reply:
-        decision = self._decider.decide(head, body)
+    def _gather(self, message: RequestBody | RequestTrailers) -> Sequence[Reply]:
+        if isinstance(message, RequestTrailers):
+            return self._decide_gathered(with_trailers=True)
+        match self._body.add(message.body):
+            case Room.HELD:
+                return self._decide_gathered(with_trailers=False) if message.end_of_stream else ()
+            case Room.TOO_LARGE:
+                refusal = answers.too_large(MAX_BODY_BYTES + 1, at_least=True)
+            case Room.NONE:
+                refusal = answers.overloaded()
+        self._body.drop()
+        self.state = State.ANSWERED
+        return (self._decider.refuse(self._head, refusal),)
+
+    def _decide_gathered(self, *, with_trailers: bool) -> Sequence[Reply]:
+        """Decide a body that has come whole: headers first, then the body as it came, and trailers if they ended it."""
+        body = self._body.take()
+        first = self._decide(body, Phase.REQUEST_HEADERS)
+        if isinstance(first, Answer):
+            return (first,)
+        last = (Proceed(phase=Phase.REQUEST_TRAILERS),) if with_trailers else ()
+        return (first, *chunks_of(body, end_of_stream=not with_trailers), *last)
+
+    def _decide(self, body: bytes | None, phase: Phase) -> Reply:
+        decision = self._decider.decide(self._head, body)
         if isinstance(decision, Answer):
             self.state = State.ANSWERED
             return decision
@@ -142,8 +224,19 @@ class PickerSession:
         )
 
     def _answering(self, message: ResponseHeaders) -> Reply:
+        if self.state is State.OPEN:
+            self._chunks_are_with_us = message.response_body_mode is BodyMode.FULL_DUPLEX_STREAMED
         self.state = State.ANSWERING
+        self._body.drop()
         if self._pick is not None and message.served:
             self._decider.served(self._pick, message.served)
         self._answered = 200 <= message.status < 300
-        return Proceed(phase=Phase.RESPONSE_HEADERS)
+        told = () if self._pick is None else self._decider.told(self._pick)
+        return Tell(set_headers=told) if told else Proceed(phase=Phase.RESPONSE_HEADERS)
+
+    def _answer_goes_on(self, message: ResponseBody) -> Reply:
+        if message.end_of_stream:
+            self.state = State.ENDED
+        if self._chunks_are_with_us:
+            return BodyChunk(phase=Phase.RESPONSE_BODY, body=message.body, end_of_stream=message.end_of_stream)
+        return Proceed(phase=Phase.RESPONSE_BODY)

@@ -1,6 +1,6 @@
 """What the picker knows of the cluster: routes of its gateways, listener by listener, and their pools' endpoints."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 
 import msgspec
@@ -8,38 +8,56 @@ import msgspec
 from argosy.api.gateway import Gateway, GatewayClass, HTTPRoute
 from argosy.api.inference import InferencePool
 from argosy.api.kubernetes import Pod
-from argosy.api.names import SERVICE_LABEL
+from argosy.api.names import SERVICE_LABEL, InputName
 from argosy.api.objects import Key
 from argosy.base.endpoint import Endpoint
-from argosy.decide.routing.endpoints import PoolEndpoint, pool_endpoints
+from argosy.decide.routing.endpoints import PodIndex, PoolEndpoint, pool_endpoints
+from argosy.decide.routing.inputs import ALL_INPUTS
 from argosy.decide.routing.match import Matcher
 from argosy.decide.routing.table import RouteTable
-from argosy.decide.translation.attachment import attachments, our_gateways
+from argosy.decide.translation.attachment import Attachment, attachments, our_gateways
+from argosy.decide.translation.pickers import names_shared_picker
 from argosy.decide.translation.plan import listener_name, port_plans
+from argosy.decide.translation.routes import attached_table
+from argosy.decide.translation.trust import trusted_inputs
+from argosy.decide.translation.wellformed import valid_hostname
+from argosy.engines.signals import Dialect, dialect_of
 
 
 class PoolView(msgspec.Struct, frozen=True, kw_only=True):
-    """A pool, the service that it belongs to, and its endpoints, ready or not."""
+    """A pool, the service that it belongs to, its endpoints, ready or not, and what it believes of everybody."""
 
     service: str
     endpoints: tuple[PoolEndpoint, ...]
+    trusted_inputs: frozenset[InputName] = frozenset()
 
 
 class World(msgspec.Struct, frozen=True, kw_only=True):
-    """One state of the cluster. `matcher` takes the routes of all listeners together."""
+    """One state of the cluster. `matcher` takes the routes of all our listeners together.
+
+    Gateways of other makers name no listener: the routes of theirs come first under the empty name.
+    `trusted` are the names of listeners whose clients' inputs are believed.
+    """
 
     matcher: Matcher
     by_listener: Mapping[str, Matcher]
+    trusted: frozenset[str] = frozenset()
     pools: Mapping[Key, PoolView]
+    dialects: Mapping[Endpoint, Dialect] = {}
+    """How the engine of each endpoint calls its metrics."""
 
     def matcher_of(self, listener: str) -> Matcher:
-        """Give the routes of a listener; of all of them for one that is not named or not known yet."""
+        """Give the routes of a listener; of all of ours for one that is not known yet."""
         return self.by_listener.get(listener, self.matcher)
+
+    def inputs_believed(self, listener: str, pool: Key) -> frozenset[InputName]:
+        """Give the inputs that are believed of a request; a listener that is not named or not known is not trusted."""
+        return ALL_INPUTS if listener in self.trusted else self.pools[pool].trusted_inputs
 
     @property
     def models(self) -> tuple[str, ...]:
         """Names of models that some route leads to."""
-        return self.matcher.models
+        return self.matcher_of("").models
 
     @property
     def ready_endpoints(self) -> frozenset[Endpoint]:
@@ -55,6 +73,14 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
 EMPTY = World(matcher=Matcher(RouteTable()), by_listener={}, pools={})
 
 
+class Routing(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of a state that pods do not change: they come and go more often than routes, and cost less."""
+
+    matcher: Matcher
+    by_listener: Mapping[str, Matcher]
+    trusted: frozenset[str]
+
+
 def world_of(
     classes: Iterable[GatewayClass],
     gateways: Iterable[Gateway],
@@ -62,22 +88,67 @@ def world_of(
     pools: Iterable[InferencePool],
     pods: Iterable[Pod],
 ) -> World:
-    """Give the state that these objects describe; tables of several listeners follow each other in order of name."""
-    routes, pools, pods = tuple(routes), tuple(pools), tuple(pods)
-    known = frozenset(pool.key for pool in pools)
-    tables = {
-        listener_name(gateway.key, port.port): port.table
-        for gateway in our_gateways(classes, gateways)
+    """Give the state that these objects describe."""
+    pools = tuple(pools)
+    return world_with(routing_of(classes, gateways, routes, pools), pools, pods)
+
+
+def routing_of(
+    classes: Iterable[GatewayClass],
+    gateways: Iterable[Gateway],
+    routes: Iterable[HTTPRoute],
+    pools: Iterable[InferencePool],
+) -> Routing:
+    """Give the routes of gateways; tables of several listeners follow each other in order of name."""
+    routes, pools = tuple(routes), tuple(pools)
+    known, ours = frozenset(pool.key for pool in pools), our_gateways(classes, gateways)
+    ports = {
+        listener_name(gateway.key, port.port): port
+        for gateway in ours
         for port in port_plans(gateway, tuple(attachments(gateway, routes)), known)
     }
-    return World(
-        matcher=Matcher(RouteTable(entries=tuple(chain.from_iterable(t.entries for t in tables.values())))),
-        by_listener={name: Matcher(table) for name, table in tables.items()},
-        pools={
-            pool.key: PoolView(
-                service=pool.spec.selector.match_labels.get(SERVICE_LABEL, pool.metadata.name),
-                endpoints=pool_endpoints(pool, pods),
-            )
-            for pool in pools
+    entries = tuple(chain.from_iterable(port.table.entries for port in ports.values()))
+    of_others = attached_table(
+        _attached_elsewhere(routes, frozenset(gateway.key for gateway in ours)),
+        frozenset(pool.key for pool in pools if names_shared_picker(pool)),
+        listeners=frozenset(("",)),
+    )
+    leading = tuple(entry for entry in of_others.entries if entry.pools)
+    return Routing(
+        matcher=Matcher(RouteTable(entries=entries)),
+        by_listener={
+            "": Matcher(RouteTable(entries=(*leading, *entries))),
+            **{name: Matcher(port.table) for name, port in ports.items()},
         },
+        trusted=frozenset(name for name, port in ports.items() if port.trusted),
+    )
+
+
+def _attached_elsewhere(routes: Iterable[HTTPRoute], ours: frozenset[Key]) -> Iterator[Attachment]:
+    """Give the routes of gateways of other makers, as far as one can tell without knowing their listeners."""
+    for route in routes:
+        for parent in route.spec.parent_refs:
+            if Key(parent.namespace or route.key.namespace, parent.name) not in ours:
+                hostnames = tuple(name for name in route.spec.hostnames or ("",) if not name or valid_hostname(name))
+                yield Attachment(route=route, parent=parent, hostnames={"": hostnames})
+                break
+
+
+def world_with(routing: Routing, pools: Iterable[InferencePool], pods: Iterable[Pod]) -> World:
+    """Give the state of routes, pools and pods."""
+    index = PodIndex(pods)
+    views = {
+        pool.key: PoolView(
+            service=pool.spec.selector.match_labels.get(SERVICE_LABEL, pool.metadata.name),
+            endpoints=pool_endpoints(pool, index),
+            trusted_inputs=trusted_inputs(pool),
+        )
+        for pool in pools
+    }
+    return World(
+        matcher=routing.matcher,
+        by_listener=routing.by_listener,
+        trusted=routing.trusted,
+        pools=views,
+        dialects={each.endpoint: dialect_of(each.labels) for view in views.values() for each in view.endpoints},
     )

@@ -22,11 +22,13 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     `cpus` are those of the one machine there is, shared out among all replicas; None where a scheduler knows better.
     `replicas` are the most that a service may have; None where a scheduler knows better.
     `limits_memory` says whether a replica's memory is bounded by what `hardware.memory` says.
+    `image_registry` comes before the names of images.
     """
 
     cpus: int | None = None
     replicas: int | None = None
     limits_memory: bool = True
+    image_registry: str = ""
 
 
 CLUSTER: Final = Capabilities()

@@ -19,14 +19,17 @@ from msgspec.structs import replace
 
 from argosy.api.gateway import HTTPRoute
 from argosy.api.inference import InferencePool
-from argosy.api.kubernetes import Deployment, Service
+from argosy.api.kubernetes import Deployment, Service, ServiceAccount
 from argosy.api.names import MANAGED_BY
 from argosy.api.objects import Object, encode
+from argosy.api.policy import NetworkPolicy, PodDisruptionBudget
 from argosy.decide.planning.pods import OWNER
 
 MARK: Final = "argosy.dev/planned"
 """Annotation: a hash of everything that planning wants of the object."""
-_REMOVABLE: Final = (HTTPRoute, InferencePool, Deployment, Service)
+REMOVABLE: Final = (
+    HTTPRoute, InferencePool, PodDisruptionBudget, Deployment, Service, NetworkPolicy, ServiceAccount,
+)  # fmt: skip
 """Kinds that come and go with services, in the order of removal."""
 
 
@@ -62,7 +65,7 @@ def changes(desired: Iterable[Object], observed: Iterable[Object]) -> tuple[Chan
             made.append(Change(verb="update", object=obj))
     removed = [
         Change(verb="delete", object=obj)
-        for kind in _REMOVABLE
+        for kind in REMOVABLE
         for name, obj in sorted(there.items(), key=lambda item: item[0])
         if isinstance(obj, kind) and name not in wanted and obj.metadata.labels.get(MANAGED_BY) == OWNER
     ]

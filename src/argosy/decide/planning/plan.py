@@ -1,18 +1,22 @@
 """All services and what is observed → desired objects, changes in order, and stand-ins.
 
-All services are planned together: they share one Gateway. The objects are the same wherever they run; a place shows
-in the stand-ins alone.
+`plan` plans everything together, as one machine has it: the installation and all services. `service_plan` plans one
+service, as an operator does whenever something of it has changed. Both make the same objects; a place shows in the
+stand-ins alone.
 """
 
 from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from argosy.api.kubernetes import Pod
 from argosy.api.llmservice import LLMService, StandIn
+from argosy.api.names import MANAGED_BY
 from argosy.api.objects import Key, Object
 from argosy.decide.planning.capabilities import CLUSTER, Capabilities, Weights
 from argosy.decide.planning.changes import Change, changes, marked
 from argosy.decide.planning.installation import Installation, installation_objects
+from argosy.decide.planning.pods import OWNER
 from argosy.decide.planning.stand_ins import served
 from argosy.decide.planning.workload import workload
 
@@ -39,11 +43,59 @@ def plan(
     """
     all_served = [served(service, capabilities, weights or {}) for service in sorted(services, key=lambda s: s.key)]
     objects = [*installation_objects(installation)]
+    observed = tuple(observed)
+    pods = [obj for obj in observed if isinstance(obj, Pod)]
     for each in all_served:
-        objects.extend(workload(each))
+        objects.extend(workload(each, pods))
     desired = tuple(marked(obj) for obj in objects)
     return Plan(
         objects=desired,
         changes=changes(desired, observed),
         stand_ins={each.service.key: each.stand_ins for each in all_served},
     )
+
+
+class ServicePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What one service wants, the way there, and what stands in the way.
+
+    `strangers` are objects of names that the service needs, and that are somebody else's: while there are any, nothing
+    is changed.
+    """
+
+    objects: tuple[Object, ...]
+    changes: tuple[Change, ...]
+    stand_ins: tuple[StandIn, ...]
+    strangers: tuple[Object, ...] = ()
+
+
+def service_plan(
+    service: LLMService,
+    observed: Iterable[Object],
+    pods: Iterable[Pod] = (),
+    capabilities: Capabilities = CLUSTER,
+) -> ServicePlan:
+    """Plan one service that is in a store.
+
+    `observed` are the objects of its name, of the kinds that services own; `pods` are its pods.
+    """
+    this = served(service, capabilities, {})
+    desired = tuple(marked(obj) for obj in workload(this, pods))
+    observed = tuple(observed)
+    strangers = tuple(obj for obj in observed if not _belongs(obj, service))
+    mine = [obj for obj in observed if obj not in strangers]
+    wanted = {(obj.KIND, obj.key) for obj in desired}
+    in_the_way = tuple(obj for obj in strangers if (obj.KIND, obj.key) in wanted)
+    return ServicePlan(
+        objects=desired,
+        changes=() if in_the_way else changes(desired, mine),
+        stand_ins=this.stand_ins,
+        strangers=in_the_way,
+    )
+
+
+def _belongs(obj: Object, service: LLMService) -> bool:
+    """Whether an object is the service's: it says so itself, or a hand has taken away that it did."""
+    owners = [reference.uid for reference in obj.metadata.owner_references if reference.controller]
+    if owners:
+        return owners == [service.metadata.uid]
+    return obj.metadata.labels.get(MANAGED_BY) == OWNER

@@ -39,6 +39,7 @@ class Served(NamedTuple):
     replicas: int
     hardware: Hardware
     stand_ins: tuple[StandIn, ...]
+    image_registry: str = ""
 
 
 def served(service: LLMService, capabilities: Capabilities, weights: Mapping[str, Weights]) -> Served:
@@ -53,7 +54,7 @@ def served(service: LLMService, capabilities: Capabilities, weights: Mapping[str
     found += _quantization(spec, known) + more
     replicas, hardware, more = _workers(spec, capabilities)
     found += more + _later(spec)
-    return Served(replace(service, spec=spec), known, replicas, hardware, tuple(found))
+    return Served(replace(service, spec=spec), known, replicas, hardware, tuple(found), capabilities.image_registry)
 
 
 def words(value: Any) -> str:

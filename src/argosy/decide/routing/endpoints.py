@@ -1,11 +1,13 @@
 """Which endpoints a pool has: its selector over pods, times its target ports."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
 from argosy.api.inference import InferencePool
 from argosy.api.kubernetes import Pod
+from argosy.api.names import MODELS_ANNOTATION
 from argosy.api.objects import Key
 from argosy.base.endpoint import Endpoint
 
@@ -16,29 +18,61 @@ class PoolEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: Endpoint
     pod: Key
     ready: bool
+    """Whether it may get requests; see `servable`."""
     labels: dict[str, str]
+    models: frozenset[str] = frozenset()
+    """The names that it answers to; any where there is none."""
 
 
-def pool_endpoints(pool: InferencePool, pods: Iterable[Pod]) -> tuple[PoolEndpoint, ...]:
+def models_of(pod: Pod) -> frozenset[str]:
+    """Give the names that a pod's engine answers to, if the pod says so."""
+    return frozenset(pod.metadata.annotations.get(MODELS_ANNOTATION, "").split())
+
+
+def servable(pods: Sequence[Pod]) -> list[Pod]:
+    """Give the pods that may get requests: the ready ones, or where no pod is ready, those whose node is only silent.
+
+    A control plane that was away for a minute finds all nodes silent when it returns, and calls all their pods not
+    ready, while they work as ever; and if they do not, nothing is lost by asking.
+    """
+    return [pod for pod in pods if pod.ready] or [pod for pod in pods if pod.unheard]
+
+
+class PodIndex:
+    """Pods that run and have an address, found by namespace and labels: a cluster has thousands, and so many pools."""
+
+    def __init__(self, pods: Iterable[Pod]) -> None:
+        self._by_label: defaultdict[tuple[str | None, str, str], list[Pod]] = defaultdict(list)
+        for pod in pods:
+            if pod.status.pod_ip is not None and pod.status.phase == "Running":
+                for name, value in pod.metadata.labels.items():
+                    self._by_label[pod.metadata.namespace, name, value].append(pod)
+
+    def having(self, namespace: str | None, labels: Mapping[str, str]) -> Iterator[Pod]:
+        """Give the pods of a namespace that have all these labels; none where there are no labels."""
+        candidates = [self._by_label.get((namespace, name, value), []) for name, value in labels.items()]
+        for pod in min(candidates, key=len, default=[]):
+            if labels.items() <= pod.metadata.labels.items():
+                yield pod
+
+
+def pool_endpoints(pool: InferencePool, pods: PodIndex) -> tuple[PoolEndpoint, ...]:
     """Give the endpoints of the pool's pods that have an address, ready or not, ordered by endpoint.
 
     A selector selects in the pool's own namespace only, as a Service's does (InferencePool v1). An empty selector
     selects nothing.
     """
-    wanted = pool.spec.selector.match_labels.items()
+    mine = list(pods.having(pool.metadata.namespace, pool.spec.selector.match_labels))
+    able = {pod.key for pod in servable(mine)}
     found = [
         PoolEndpoint(
-            endpoint=Endpoint(pod.status.pod_ip, port.number),
+            endpoint=Endpoint(pod.status.pod_ip or "", port.number),
             pod=pod.key,
-            ready=pod.ready,
+            ready=pod.key in able,
             labels=pod.metadata.labels,
+            models=models_of(pod),
         )
-        for pod in pods
-        if wanted
-        and pod.metadata.namespace == pool.metadata.namespace
-        and pod.status.pod_ip is not None
-        and pod.status.phase == "Running"
-        and wanted <= pod.metadata.labels.items()
+        for pod in mine
         for port in pool.spec.target_ports
     ]
     return tuple(sorted(found, key=lambda e: e.endpoint))

@@ -30,16 +30,23 @@ class Matcher:
 
     def __init__(self, table: RouteTable) -> None:
         self.models = table.models
-        self._any_model = tuple(e for e in table.entries if e.match.model is None)
-        by_model: dict[str, list[RouteEntry]] = defaultdict(list)
-        for model in {e.match.model for e in table.entries if e.match.model is not None}:
-            by_model[model] = [e for e in table.entries if e.match.model in (model, None)]
-        self._by_model = {model: tuple(entries) for model, entries in by_model.items()}
+        self._any_model: list[tuple[int, RouteEntry]] = []
+        self._by_model: defaultdict[str, list[tuple[int, RouteEntry]]] = defaultdict(list)
+        for place, entry in enumerate(table.entries):
+            model = entry.match.model
+            (self._any_model if model is None else self._by_model[model]).append((place, entry))
+        self._by_model.default_factory = None
 
     def entry(self, request: Request) -> RouteEntry | None:
         """Give the first entry of the table that the request matches."""
-        entries = self._any_model if request.model is None else self._by_model.get(request.model, self._any_model)
-        return next((e for e in entries if matches(e.match, request)), None)
+        of_model = [] if request.model is None else self._by_model.get(request.model, [])
+        own = next(((place, e) for place, e in of_model if matches(e.match, request)), None)
+        for place, e in self._any_model:
+            if own is not None and own[0] < place:
+                break
+            if matches(e.match, request):
+                return e
+        return own[1] if own is not None else None
 
 
 def matches(match: Match, request: Request) -> bool:

@@ -37,6 +37,28 @@ class WeightedPool(msgspec.Struct, frozen=True, kw_only=True):
     weight: int = 1
 
 
+class HeaderChanges(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of headers, in this order: overwritten, appended to, removed; names are lower case."""
+
+    set: tuple[HeaderEquals, ...] = ()
+    add: tuple[HeaderEquals, ...] = ()
+    remove: tuple[str, ...] = ()
+
+
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
+    """What an entry changes on a request's way to its pool, and on the answer's way back.
+
+    `prefix` goes in the place of the matched path, `path` in that of the whole one; neither ends with a slash unless
+    it is one.
+    """
+
+    request: HeaderChanges = HeaderChanges()
+    response: HeaderChanges = HeaderChanges()
+    hostname: str | None = None
+    path: str | None = None
+    prefix: str | None = None
+
+
 class RouteEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A match, the route it comes from, and the pools behind it.
 
@@ -48,6 +70,12 @@ class RouteEntry(msgspec.Struct, frozen=True, kw_only=True):
     route: Key
     pools: tuple[WeightedPool, ...]
     timeout_s: float | None = None
+    changes: Changes = Changes()
+
+    @property
+    def only_routes(self) -> bool:
+        """Whether it says where requests go, and nothing more."""
+        return self.timeout_s is None and self.changes == Changes()
 
 
 class RouteTable(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""What the picker believes of each endpoint: requests under way there, and how fast it answers.
+"""What the picker believes of each endpoint: requests and prompts under way there, and how fast it answers.
 
 Rules of this file:
 
@@ -8,6 +8,9 @@ Rules of this file:
 - Engines report everybody's requests, ours included. Those that are ours were counted at their picks, so a scrape only
   adds the foreign rest: reported, less every reservation that was held at any time during the scrape. A reservation
   newer than the scrape is thus neither missed nor counted twice, and one that has ended since is not counted at all.
+- A prompt under way is so many blocks to compute. They leave the backlog when
+  the request ends, or when the engine says that nothing waits, for then all that it has is begun. Of the oldest one,
+  as much is taken to be computed as the endpoint usually gets through in the time.
 - What is old is forgotten: foreign requests and slowness count only while they are fresh, so that no endpoint is
   shunned for ever for what it once was.
 """
@@ -20,8 +23,10 @@ import msgspec
 
 from argosy.base.endpoint import Endpoint
 from argosy.base.errors import CallerError
+from argosy.decide.scheduling.pace import Pace
+from argosy.engines.signals import Signals
 
-FOREIGN_FRESH_S: Final = 10.0
+FRESH_S: Final = 10.0
 """How long a scrape counts; scraping is done at least every few seconds."""
 SUSPECT_S: Final = 2.0
 """How long an endpoint that did not take a request stands last; readiness knows more by then."""
@@ -33,14 +38,22 @@ SLOW_FACTOR: Final = 3.0
 SLOW_ANSWERS: Final = 3
 """Answers that must have been measured before slowness counts."""
 _SMOOTHING: Final = 0.3
+_MEMORY: Final = 0.95
+"""What is left of a measurement of speed at the next one."""
 
 
-class Load(msgspec.Struct, frozen=True, kw_only=True):
+class Load(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is believed of an endpoint at the moment of a pick.
 
-    `held` are requests that this picker sent there and that still run, `foreign` those of others. `slowness` is the
-    factor by which its answers take longer than those of the fastest candidate, 1.0 when not notably. `last_pick`
+    `held` are requests that this picker sent there and that still run, `foreign` those of others, `backlog` the blocks
+    of prompts that it has yet to compute, `under_way` the blocks of all prompts that run there. `signals` are the
+    engine's own words while they are fresh. `slowness` is the factor by which its answers take longer than those of the
+    fastest candidate, 1.0 when not notably. `last_pick`
     numbers the latest pick of it among all picks, 0 for none.
+
+    Of the request at hand: `matched` are the blocks of its prompt that the endpoint holds, `session` says that its
+    session was there before, `adapter` that its model is an adapter that is loaded there. `pressure` is one by the age,
+    in s, of what would have to leave its cache for the rest of the prompt, 0 where there is room.
     """
 
     endpoint: Endpoint
@@ -49,40 +62,95 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     slowness: float = 1.0
     suspect: bool = False
     last_pick: int = 0
+    backlog: float = 0.0
+    under_way: float = 0.0
+    matched: float = 0.0
+    pressure: float = 0.0
+    session: bool = False
+    adapter: bool = False
+    signals: Signals | None = None
 
 
-class Reservation(msgspec.Struct, frozen=True, kw_only=True):
+class Reservation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One request under way."""
 
     number: int
     endpoint: Endpoint
     since_s: float
+    size: float = 0.0
+    work: float = 0.0
     measurable: bool = True
 
 
 class _Record(msgspec.Struct):
     held: int = 0
     reserved: int = 0
+    prompts: dict[int, float] = msgspec.field(default_factory=dict)
+    """Blocks to compute of each reservation, oldest first."""
+    pending: float = 0.0
+    under_way: float = 0.0
+    moved_at_s: float = 0.0
+    """When the oldest prompt began to be computed, as far as anybody can tell from here."""
+    computed: float = 0.0
+    computing_s: float = 0.0
     foreign: int = 0
-    foreign_at_s: float = -math.inf
+    signals: Signals | None = None
+    scraped_at_s: float = -math.inf
     suspect_until_s: float = -math.inf
     last_pick: int = 0
     answers: int = 0
+    log_pace: float = 0.0
+    """Of the seconds that an answer takes here after the usual work, as a moving average."""
     log_duration: float = 0.0
     answered_at_s: float = -math.inf
+
+    def is_fresh(self, now_s: float) -> bool:
+        return now_s - self.scraped_at_s <= FRESH_S
 
     def slow_is_known(self, now_s: float) -> bool:
         if self.answers < SLOW_ANSWERS:
             return False
         return now_s - self.answered_at_s <= max(SLOW_FRESH_S, SLOW_FRESH_DURATIONS * math.exp(self.log_duration))
 
+    def backlog(self, now_s: float) -> float:
+        if not self.prompts or self.pending <= 0.0:
+            return 0.0
+        oldest = next(iter(self.prompts.values()))
+        rate = self.computed / self.computing_s if self.computing_s > 0.0 else 0.0
+        return max(self.pending - min(oldest, rate * (now_s - self.moved_at_s)), 0.0)
 
-class ScrapeMark(msgspec.Struct, frozen=True, kw_only=True):
+    def begin(self, number: int, blocks: float, now_s: float) -> None:
+        if not self.prompts:
+            self.moved_at_s = now_s
+        self.prompts[number] = blocks
+        self.pending += blocks
+
+    def end(self, number: int, now_s: float, *, measured: bool) -> float:
+        blocks = self.prompts.pop(number)
+        self.pending = self.pending - blocks if self.prompts else 0.0
+        if measured and blocks > 0.0:
+            self.computed = _MEMORY * self.computed + blocks
+            self.computing_s = _MEMORY * self.computing_s + now_s - self.moved_at_s
+        self.moved_at_s = now_s
+        return blocks
+
+    def all_begun(self, until: int) -> None:
+        for number, blocks in self.prompts.items():
+            if blocks and number <= until:
+                self.pending -= blocks
+                self.prompts[number] = 0.0
+
+
+_UNKNOWN: Final = _Record()
+
+
+class ScrapeMark(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What was known of an endpoint when a scrape of it began; `record` tells it from a successor at its address."""
 
     endpoint: Endpoint
     held: int
     reserved: int
+    picks: int
     record: _Record
 
 
@@ -93,6 +161,7 @@ class Loads:
         self._records: dict[Endpoint, _Record] = {}
         self._reservations: dict[int, Reservation] = {}
         self._picks = 0
+        self._pace = Pace()
 
     @property
     def held(self) -> int:
@@ -104,31 +173,56 @@ class Loads:
         record = self._records.get(endpoint)
         return 0 if record is None else record.held
 
+    def requests_at(self, endpoint: Endpoint) -> int:
+        """Requests under way at one endpoint, others' as they were last reported."""
+        record = self._records.get(endpoint)
+        return 0 if record is None else record.held + record.foreign
+
+    def endpoint_of(self, number: int) -> Endpoint:
+        """Where a reservation counts. Raises `CallerError` when it is not held."""
+        reservation = self._reservations.get(number)
+        if reservation is None:
+            raise CallerError(f"reservation {number} is not held")
+        return reservation.endpoint
+
     def believed(self, endpoints: Iterable[Endpoint], now_s: float) -> tuple[Load, ...]:
         """Give what is believed of each of these endpoints, slowness relative to the fastest of them."""
-        records = [(endpoint, self._records.get(endpoint) or _Record()) for endpoint in endpoints]
-        known = [record.log_duration for _, record in records if record.slow_is_known(now_s)]
-        fastest = min(known, default=0.0)
-        return tuple(
-            Load(
-                endpoint=endpoint,
-                held=record.held,
-                foreign=record.foreign if now_s - record.foreign_at_s <= FOREIGN_FRESH_S else 0,
-                slowness=_slowness(record.log_duration - fastest) if known and record.slow_is_known(now_s) else 1.0,
-                suspect=now_s < record.suspect_until_s,
-                last_pick=record.last_pick,
+        records = [(endpoint, self._records.get(endpoint) or _UNKNOWN) for endpoint in endpoints]
+        known = {endpoint: record.log_pace for endpoint, record in records if record.slow_is_known(now_s)}
+        fastest = min(known.values(), default=0.0)
+        loads = []
+        for endpoint, record in records:
+            fresh = record.is_fresh(now_s)
+            loads.append(
+                Load(
+                    endpoint=endpoint,
+                    held=record.held,
+                    foreign=record.foreign if fresh else 0,
+                    slowness=_slowness(record.log_pace - fastest) if endpoint in known else 1.0,
+                    suspect=now_s < record.suspect_until_s,
+                    last_pick=record.last_pick,
+                    backlog=record.backlog(now_s),
+                    under_way=record.under_way,
+                    signals=record.signals if fresh else None,
+                )
             )
-            for endpoint, record in records
-        )
+        return tuple(loads)
 
-    def reserve(self, endpoint: Endpoint, now_s: float) -> int:
-        """Count a request that has just been sent to the endpoint; gives the reservation's number."""
+    def reserve(self, endpoint: Endpoint, now_s: float, *, size: float = 0.0, uncached: float = 0.0) -> int:
+        """Count a request that has just been sent to the endpoint; gives the reservation's number.
+
+        Its prompt is `size` blocks long, of which `uncached` are to be computed.
+        """
         self._picks += 1
         record = self._record(endpoint)
         record.last_pick = self._picks
-        self._reservations[self._picks] = Reservation(number=self._picks, endpoint=endpoint, since_s=now_s)
+        self._reservations[self._picks] = Reservation(
+            number=self._picks, endpoint=endpoint, since_s=now_s, size=size, work=record.backlog(now_s) + uncached
+        )
         record.held += 1
         record.reserved += 1
+        record.under_way += size
+        record.begin(self._picks, uncached, now_s)
         return self._picks
 
     def move(self, number: int, endpoint: Endpoint, now_s: float) -> None:
@@ -140,34 +234,46 @@ class Loads:
         refusing.suspect_until_s = now_s + SUSPECT_S
         serving.held += 1
         serving.reserved += 1
+        refusing.under_way -= reservation.size
+        serving.under_way += reservation.size
+        serving.begin(number, refusing.end(number, now_s, measured=False), now_s)
 
     def release(self, number: int, now_s: float, *, answered: bool) -> None:
         """Count a request no longer; `answered` says that it was answered well, so its duration means something."""
-        reservation = self._reservations.pop(number, None)
-        if reservation is None:
-            raise CallerError(f"reservation {number} is not held")
-        record = self._record(reservation.endpoint)
+        endpoint = self.endpoint_of(number)
+        reservation = self._reservations.pop(number)
+        record = self._record(endpoint)
         record.held -= 1
+        record.under_way = record.under_way - reservation.size if record.held else 0.0
+        record.end(number, now_s, measured=answered)
         if answered and reservation.measurable:
-            duration = math.log(max(now_s - reservation.since_s, 1e-4))
+            duration_s = now_s - reservation.since_s
+            pace = math.log(self._pace.measured(reservation.work, duration_s))
             weight = _SMOOTHING if record.answers else 1.0
-            record.log_duration += weight * (duration - record.log_duration)
+            record.log_pace += weight * (pace - record.log_pace)
+            record.log_duration += weight * (math.log(max(duration_s, 1e-4)) - record.log_duration)
             record.answers += 1
             record.answered_at_s = now_s
 
     def scrape_began(self, endpoint: Endpoint) -> ScrapeMark:
         """Note what is held while the endpoint counts its requests."""
         record = self._record(endpoint)
-        return ScrapeMark(endpoint=endpoint, held=record.held, reserved=record.reserved, record=record)
+        return ScrapeMark(
+            endpoint=endpoint, held=record.held, reserved=record.reserved, picks=self._picks, record=record
+        )
 
-    def scraped(self, mark: ScrapeMark, requests: int, now_s: float) -> None:
-        """Take in the requests, running and waiting, that the endpoint reported, unless it was forgotten meanwhile."""
+    def scraped(self, mark: ScrapeMark, signals: Signals, now_s: float) -> bool:
+        """Take in what the endpoint reported, unless it was forgotten meanwhile; gives whether it was taken in."""
         record = self._records.get(mark.endpoint)
         if record is not mark.record:
-            return
+            return False
         ours = mark.held + record.reserved - mark.reserved
-        record.foreign = max(requests - ours, 0)
-        record.foreign_at_s = now_s
+        record.foreign = max(signals.requests - ours, 0)
+        record.signals = signals
+        if signals.waiting == 0.0:
+            record.all_begun(mark.picks)
+        record.scraped_at_s = now_s
+        return True
 
     def keep_only(self, endpoints: Collection[Endpoint]) -> None:
         """Forget endpoints that are gone, except while requests are under way there."""

@@ -10,7 +10,8 @@ import msgspec
 from argosy.api.gateway import GROUP, Gateway, GatewayClass, HTTPRoute, Listener, ParentReference
 from argosy.api.names import CONTROLLER_NAME
 from argosy.base.errors import Refused
-from argosy.decide.translation.matches import intersection, valid_hostname
+from argosy.decide.translation.matches import intersection
+from argosy.decide.translation.wellformed import valid_hostname
 
 
 class Attachment(msgspec.Struct, frozen=True, kw_only=True):

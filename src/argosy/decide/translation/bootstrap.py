@@ -3,7 +3,8 @@
 Rules of this file:
 
 - The admin interface can end the process and read everything, so it listens on loopback alone. `/ready` and
-  `/stats/prometheus`, and nothing else of it, are passed on by a listener of their own for probes and scrapers.
+  `/stats/prometheus`, and nothing else of it, are passed on by a listener of their own for probes and scrapers; so is
+  `/healthz`, which answers for as long as all threads turn, while `/ready` says no to an Envoy that drains.
 - Addresses and ports may be placeholders `$(NAME)`, which Kubernetes, and the local runner, replace in arguments.
 """
 
@@ -16,6 +17,8 @@ from argosy.decide.translation.values import extension, from_ads, http2_upstream
 
 ADMIN_CLUSTER: Final = "argosy/admin"
 XDS_CLUSTER: Final = "argosy/xds"
+CHEAP_PATH: Final = "/hot_restart_version"
+"""What costs the admin interface the least to answer."""
 MAX_CONNECTIONS: Final = 50_000
 """Connections from clients that one Envoy takes before it refuses more."""
 MAX_HEAP_BYTES: Final = 1024 * 1024 * 1024
@@ -39,7 +42,7 @@ def bootstrap(
 
     `gateway` is `namespace/name` of the Gateway, `node` tells this Envoy from others (a pod's name). `xds` is where
     `argosy gateway` serves ADS, `admin` must be on loopback, `stats` answers GET /ready (200 once the first
-    configuration is in force) and /stats/prometheus.
+    configuration is in force), /healthz and /stats/prometheus.
     """
     # Envoy's own back-off grows to 30 s, for which a gateway that came back would go unheard.
     soon = {"retry_back_off": {"base_interval": "0.1s", "max_interval": "2s"}}
@@ -123,9 +126,13 @@ def _cluster(name: str, address: Address) -> dict[str, Any]:
 
 def _stats_listener(stats: Address) -> dict[str, Any]:
     get = {"name": ":method", "string_match": {"exact": "GET"}}
+    passed_on = {"/ready": "/ready", "/stats/prometheus": "/stats/prometheus", "/healthz": CHEAP_PATH}
     routes = [
-        {"match": {"path": path, "headers": [get]}, "route": {"cluster": ADMIN_CLUSTER}}
-        for path in ("/ready", "/stats/prometheus")
+        {
+            "match": {"path": path, "headers": [get]},
+            "route": {"cluster": ADMIN_CLUSTER, **({} if path == inside else {"prefix_rewrite": inside})},
+        }
+        for path, inside in passed_on.items()
     ]
     manager = message(
         "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",

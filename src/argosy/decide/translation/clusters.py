@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
+
 from argosy.api.names import DESTINATION, DESTINATION_NAMESPACE
 from argosy.api.objects import Key
 from argosy.base.endpoint import Endpoint
@@ -27,9 +29,16 @@ def pool_cluster_name(pool: Key) -> str:
     return f"pool/{pool}"
 
 
-def clusters(plan: GatewayPlan) -> list[dict[str, Any]]:
+class PickerTls(msgspec.Struct, frozen=True, kw_only=True):
+    """How the pickers' certificates are verified: by a PEM bundle of authorities, and the name that they must hold."""
+
+    authority: str
+    name: str
+
+
+def clusters(plan: GatewayPlan, *, tls: PickerTls | None = None) -> list[dict[str, Any]]:
     """Give all clusters of a Gateway."""
-    return [_pickers(), _nowhere(), *(_pool(pool) for pool in plan.pools)]
+    return [_pickers(tls), _nowhere(), *(_pool(pool) for pool in plan.pools)]
 
 
 def assignments(plan: GatewayPlan) -> list[dict[str, Any]]:
@@ -67,13 +76,32 @@ def _pool(pool: PoolPlan) -> dict[str, Any]:
     }
 
 
-def _pickers() -> dict[str, Any]:
+def _pickers(tls: PickerTls | None) -> dict[str, Any]:
     """Give the cluster of the pickers; keepalive finds one that hangs, which no other timeout does."""
     return {
         **_by_eds(PICKERS),
         "connect_timeout": "1s",
         "typed_extension_protocol_options": http2_upstream(connection_keepalive={"interval": "5s", "timeout": "2s"}),
+        **({} if tls is None else {"transport_socket": _verified(tls)}),
     }
+
+
+def _verified(tls: PickerTls) -> dict[str, Any]:
+    """Speak TLS with whoever has a certificate of that name from one of the authorities.
+
+    A changed bundle makes the cluster anew, and ends the streams of the old one: requests that are being picked just
+    then go on unpicked. It changes once in years, so the authorities have no discovery service of their own.
+    """
+    name = {"san_type": "DNS", "matcher": {"exact": tls.name}}
+    common = {
+        "alpn_protocols": ["h2"],
+        "validation_context": {
+            "trusted_ca": {"inline_string": tls.authority},
+            "match_typed_subject_alt_names": [name],
+        },
+    }
+    context = message("extensions.transport_sockets.tls.v3.UpstreamTlsContext", sni=tls.name, common_tls_context=common)
+    return extension("transport_sockets.tls", context)
 
 
 def _nowhere() -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 Rules of this file:
 
-- What a client may not say is removed before anything looks at the request.
+- What a client may not say is removed before anything looks at the request: what steers always, inputs by what the
+  route configuration says, so that who is trusted can change without a connection being drained.
 - The picker's filter fails open: with the picker away, json_to_metadata's model leads to the model's own pool.
 - Nothing here cuts an answer that is slow to begin or long: bounds are on idleness, on requests that do not come to
   their end, and on clients that stop reading.
@@ -20,12 +21,13 @@ from argosy.api.names import (
 )
 from argosy.decide.translation.clusters import PICKERS
 from argosy.decide.translation.local_replies import local_replies
-from argosy.decide.translation.values import extension, from_ads, message, retry_elsewhere
+from argosy.decide.translation.tracing import SpanCollector, traced
+from argosy.decide.translation.values import INPUTS_FILTER, extension, from_ads, message, retry_elsewhere
 
-MESSAGE_TIMEOUT = "10s"
-"""How long the picker may take for one message before the request goes on without it: longer than it takes to work
-through 2,000 requests that come at once on a small, busy machine. A picker that died is noticed at once; one that hangs
-costs the requests that wait for it this long, until its connection's keepalive has given it up."""
+MESSAGE_TIMEOUT = "2s"
+"""How long the picker may take for one message before the request goes on without it: many times what 2,000 requests
+take that come at once on a small, busy machine. A picker that died is noticed at once; one that hangs costs those that
+wait for it this long, until its connection's keepalive has given it up."""
 LONGEST_OVERRIDE = "300s"
 """The most that the picker may ask for before a long step."""
 REQUEST_TIMEOUT_S: Final = 120.0
@@ -33,9 +35,11 @@ REQUEST_TIMEOUT_S: Final = 120.0
 2.3 Mbit/s. It ends with the request's last byte, so an answer may take as long as it likes."""
 
 
-def listener(address: dict[str, Any], name: str, *, chain: str, request_timeout_s: float) -> dict[str, Any]:
+def listener(
+    address: dict[str, Any], name: str, *, chain: str, request_timeout_s: float, spans: SpanCollector | None = None
+) -> dict[str, Any]:
     """Give the listener at an address; its routes have its name. `chain` is what the picker is told of it."""
-    manager = extension("filters.network.http_connection_manager", _connection_manager(name, request_timeout_s))
+    manager = extension("filters.network.http_connection_manager", _connection_manager(name, request_timeout_s, spans))
     return {
         "name": name,
         "address": address,
@@ -46,12 +50,12 @@ def listener(address: dict[str, Any], name: str, *, chain: str, request_timeout_
     }
 
 
-def _connection_manager(name: str, request_timeout_s: float) -> dict[str, Any]:
+def _connection_manager(name: str, request_timeout_s: float, spans: SpanCollector | None) -> dict[str, Any]:
     return message(
         "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix="gateway",
         rds={"config_source": from_ads(), "route_config_name": name},
-        http_filters=[_model_to_metadata(), _picker(), _router()],
+        http_filters=[_untrusted_inputs(), _model_to_metadata(), _picker(), _router()],
         early_header_mutation_extensions=[_without_steering()],
         local_reply_config=local_replies(),
         server_name="argosy",
@@ -71,6 +75,7 @@ def _connection_manager(name: str, request_timeout_s: float) -> dict[str, Any]:
             "initial_stream_window_size": 1024 * 1024,
             "initial_connection_window_size": 16 * 1024 * 1024,
         },
+        **traced(spans),
     )
 
 
@@ -82,6 +87,11 @@ def _without_steering() -> dict[str, Any]:
         "http.early_header_mutation.header_mutation",
         message("extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation", mutations=removals),
     )
+
+
+def _untrusted_inputs() -> dict[str, Any]:
+    name = "extensions.filters.http.header_mutation.v3.HeaderMutation"
+    return {"name": INPUTS_FILTER, "typed_config": message(name, mutations={})}
 
 
 def _model_to_metadata() -> dict[str, Any]:
@@ -108,11 +118,14 @@ def _model_to_metadata() -> dict[str, Any]:
 
 
 def _picker() -> dict[str, Any]:
-    """Call the picker once a request: its body whole, the answer's headers and end, none of the answer's body."""
+    """Call the picker once a request: its body whole, the answer's headers and end, none of the answer's body.
+
+    Another picker is asked when the first is away, or cancels a stream that came just when it began to end.
+    """
     untyped = {"untyped": [DESTINATION_NAMESPACE]}
     stand_by = message("extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig", update_frequency=1)
     retry = {
-        **retry_elsewhere("connect-failure,refused-stream,reset,unavailable", 2),
+        **retry_elsewhere("connect-failure,refused-stream,reset,unavailable,cancelled", 2),
         "retry_priority": extension("retry_priorities.previous_priorities", stand_by),
     }
     return extension(

@@ -14,20 +14,13 @@ from argosy.api.gateway import HeaderMatch, PathMatch, RouteMatch, RouteRule
 from argosy.api.names import MODEL_HEADER, STEERING_HEADERS
 from argosy.base.errors import Refused
 from argosy.decide.routing.table import HeaderEquals, Match
+from argosy.decide.translation.filters import filter_problems
+from argosy.decide.translation.wellformed import HEADER_NAME, HEADER_VALUE, is_normal_path
 
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_|~]{1,256}")
-_HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]{1,4096}")
-_HOSTNAME = re.compile(r"(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_PATH = re.compile(r"/[A-Za-z0-9/\-._~%!$&'()*+,;=:@]{0,1023}")
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"))
 _DURATION = re.compile(r"([0-9]{1,5}(h|m|s|ms)){1,4}")
 _DURATION_PART = re.compile(r"([0-9]+)(h|ms|m|s)")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-
-
-def valid_hostname(hostname: str) -> bool:
-    """Say whether it is a lower-case DNS name, with `*.` before it or not."""
-    return len(hostname) <= 253 and _HOSTNAME.fullmatch(hostname) is not None
 
 
 def intersection(first: str, second: str) -> str | None:
@@ -44,9 +37,8 @@ def covers(wide: str, narrow: str) -> bool:
 
 def rule_problems(rule: RouteRule) -> Iterator[Refused]:
     """Say what of a rule cannot be honoured; the rule as a whole is dropped for any of it."""
-    for number, each in enumerate(rule.filters):
-        kind = each.get("type", "")
-        yield Refused(by="UnsupportedValue", why=f"filters[{number}]: {kind} filters are not supported; remove it")
+    for problem in filter_problems(rule):
+        yield Refused(by="UnsupportedValue", why=problem)
     for name, value in rule.timeouts.items():
         if name != "request":
             yield Refused(by="UnsupportedValue", why=f"timeouts.{name} is not supported; use timeouts.request")
@@ -107,28 +99,18 @@ def _first_of_each(headers: Iterable[HeaderMatch]) -> Iterator[HeaderEquals]:
             yield HeaderEquals(name=name, value=header.value)
 
 
-def _is_normal(path: str) -> bool:
-    _, *segments = path.split("/")
-    return (
-        _PATH.fullmatch(path) is not None
-        and not {".", ".."} & set(segments)
-        and "" not in segments[:-1]
-        and "%2f" not in path.lower()
-    )
-
-
 def _match_problems(match: RouteMatch) -> Iterator[str]:
     path = match.path or PathMatch()
     if path.type not in (None, "PathPrefix", "Exact"):
         yield f"path.type: {path.type} is not supported; use PathPrefix or Exact"
-    elif not _is_normal(path.value):
+    elif not is_normal_path(path.value):
         yield f"path.value: {path.value!r} is no absolute path without . and .. and empty segments"
     if match.method is not None and match.method not in _METHODS:
         yield f"method: {match.method!r} is no HTTP method"
     for number, header in enumerate(match.headers):
         if header.type not in (None, "Exact"):
             yield f"headers[{number}].type: {header.type} is not supported; use Exact"
-        elif _HEADER_NAME.fullmatch(header.name) is None or _HEADER_VALUE.fullmatch(header.value) is None:
+        elif HEADER_NAME.fullmatch(header.name) is None or HEADER_VALUE.fullmatch(header.value) is None:
             yield f"headers[{number}]: not a header name with a value"
         elif header.name.lower() in STEERING_HEADERS and header.name.lower() != MODEL_HEADER:
             yield f"headers[{number}].name: {header.name} never reaches a match; clients cannot set it"

@@ -6,29 +6,38 @@ import msgspec
 
 from argosy.api.gateway import Gateway
 from argosy.api.inference import InferencePool
-from argosy.api.kubernetes import Pod, Service
-from argosy.api.names import PICKER_PORT
+from argosy.api.names import INPUT_HEADERS, InputName
 from argosy.api.objects import Key
 from argosy.base.endpoint import Endpoint
-from argosy.decide.routing.endpoints import pool_endpoints
+from argosy.decide.routing.endpoints import PodIndex, pool_endpoints
+from argosy.decide.routing.inputs import ALL_INPUTS
 from argosy.decide.routing.table import RouteTable
 from argosy.decide.translation.attachment import Attachment, listener_problem
 from argosy.decide.translation.routes import attached_table
+from argosy.decide.translation.trust import trusted_inputs, trusted_ports
 
 
 class PortPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """One port that Envoy listens on, and what is routed there. Listeners that differ by hostname share it."""
+    """One port that Envoy listens on, and what is routed there. Listeners that differ by hostname share it.
+
+    `trusted` says that the inputs of clients at this port are believed.
+    """
 
     port: int
     table: RouteTable
+    trusted: bool = False
 
 
 class PoolPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """A pool that some route leads to. `endpoints` are those that may get requests now."""
+    """A pool that some route leads to. `endpoints` are those that may get requests now.
+
+    `trusted_inputs` are believed of whoever asks it.
+    """
 
     pool: Key
     endpoints: tuple[Endpoint, ...]
     http2: bool
+    trusted_inputs: frozenset[InputName] = frozenset()
 
 
 class GatewayPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,11 +53,10 @@ def gateway_plan(
     gateway: Gateway,
     attached: Iterable[Attachment],
     pools: Iterable[InferencePool],
-    pods: Iterable[Pod],
+    pods: PodIndex,
     pickers: tuple[Endpoint, ...],
 ) -> GatewayPlan:
     """Plan one Gateway."""
-    pods = tuple(pods)
     by_key = {pool.key: pool for pool in pools}
     ports = port_plans(gateway, tuple(attached), frozenset(by_key))
     used = {weighted.pool for port in ports for entry in port.table.entries for weighted in entry.pools}
@@ -66,10 +74,26 @@ def port_plans(gateway: Gateway, attached: Sequence[Attachment], pools: frozense
     for listener in gateway.spec.listeners:
         if listener_problem(gateway, listener) is None:
             by_port.setdefault(listener.port, set()).add(listener.name)
+    trusted = trusted_ports(gateway)
     return tuple(
-        PortPlan(port=port, table=attached_table(attached, pools, listeners=frozenset(by_port[port])))
+        PortPlan(
+            port=port,
+            table=attached_table(attached, pools, listeners=frozenset(by_port[port])),
+            trusted=port in trusted,
+        )
         for port in sorted(by_port)
     )
+
+
+def stopped_headers(port: PortPlan, pools: Iterable[PoolPlan]) -> tuple[str, ...]:
+    """Give the input headers that end at a port: those that neither it nor a pool behind it believes."""
+    if port.trusted:
+        return ()
+    behind = {weighted.pool for entry in port.table.entries for weighted in entry.pools}
+    wanted: frozenset[InputName] = frozenset[InputName]().union(
+        *(each.trusted_inputs for each in pools if each.pool in behind)
+    )
+    return tuple(name for kind in INPUT_HEADERS if kind in ALL_INPUTS - wanted for name in INPUT_HEADERS[kind])
 
 
 def listener_name(gateway: Key, port: int) -> str:
@@ -77,35 +101,10 @@ def listener_name(gateway: Key, port: int) -> str:
     return f"{gateway}/{port}"
 
 
-def picker_endpoints(service: Service | None, pods: Iterable[Pod]) -> tuple[Endpoint, ...]:
-    """Give the ready pickers behind a Service, oldest first: the one that knows most is asked before the others."""
-    if service is None or not service.spec.selector:
-        return ()
-    wanted = service.spec.selector.items()
-    ready = [
-        pod
-        for pod in pods
-        if pod.ready
-        and pod.status.pod_ip is not None
-        and pod.metadata.namespace == service.metadata.namespace
-        and wanted <= pod.metadata.labels.items()
-    ]
-    ready.sort(key=lambda pod: (pod.metadata.creation_timestamp or "", pod.key))
-    return tuple(Endpoint(pod.status.pod_ip or "", _target_port(service, pod)) for pod in ready)
-
-
-def _target_port(service: Service, pod: Pod) -> int:
-    """Follow the Service's ext_proc port to the pod's; a named target port is looked up in the pod."""
-    target = next((port.target_port for port in service.spec.ports if port.port == PICKER_PORT), None)
-    named = (port for container in pod.spec.containers for port in container.ports if port.name == target)
-    if isinstance(target, str):
-        return next((port.container_port for port in named), PICKER_PORT)
-    return target or PICKER_PORT
-
-
-def _pool_plan(pool: InferencePool, pods: Iterable[Pod]) -> PoolPlan:
+def _pool_plan(pool: InferencePool, pods: PodIndex) -> PoolPlan:
     return PoolPlan(
         pool=pool.key,
         endpoints=tuple(found.endpoint for found in pool_endpoints(pool, pods) if found.ready),
         http2=pool.spec.app_protocol == "kubernetes.io/h2c",
+        trusted_inputs=trusted_inputs(pool),
     )

@@ -18,6 +18,7 @@ from argosy.api.objects import Key
 from argosy.base.errors import Refused
 from argosy.decide.routing.table import RouteEntry, RouteTable, WeightedPool
 from argosy.decide.translation.attachment import Attachment
+from argosy.decide.translation.filters import rule_changes
 from argosy.decide.translation.matches import precedence, rule_matches, rule_problems, rule_timeout_s
 
 
@@ -79,8 +80,9 @@ def _entries(rule: RouteRule, route: HTTPRoute, hostname: str, pools: frozenset[
         for ref in rule.backend_refs
         if ref.weight != 0 and _reference_problem(ref, route, pools) is None
     )
+    changes = rule_changes(rule)
     for match in rule_matches(rule, hostname):
-        yield RouteEntry(match=match, route=route.key, pools=weighted, timeout_s=rule_timeout_s(rule))
+        yield RouteEntry(match=match, route=route.key, pools=weighted, timeout_s=rule_timeout_s(rule), changes=changes)
 
 
 def _reference_problem(ref: BackendRef, route: HTTPRoute, pools: frozenset[Key]) -> Refused | None:

@@ -8,9 +8,12 @@ Rules of this file:
 Sources: gateway.networking.k8s.io/v1 condition types and reasons; inference.networking.k8s.io/v1 InferencePool.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from argosy.api.gateway import (
     GROUP,
@@ -27,19 +30,24 @@ from argosy.api.gateway import (
     RouteParentStatus,
 )
 from argosy.api.inference import InferencePool, InferencePoolStatus, PoolParentStatus
-from argosy.api.names import CONTROLLER_NAME
+from argosy.api.names import CONTROLLER_NAME, PICKER_SERVICE
 from argosy.api.objects import Condition, Key
 from argosy.base.errors import Refused
 from argosy.decide.translation.attachment import Attachment, listener_problem
 from argosy.decide.translation.conditions import dated, fails, holds, judged
+from argosy.decide.translation.infrastructure import gateway_problem
+from argosy.decide.translation.pickers import names_shared_picker
 from argosy.decide.translation.routes import RouteProblems, backend_key, route_problems
+from argosy.decide.translation.trust import trust_problem
+
+Published = TypeVar("Published", Gateway, HTTPRoute, InferencePool)
+Parent = TypeVar("Parent", RouteParentStatus, PoolParentStatus)
 
 
 class ProxyReport(msgspec.Struct, frozen=True, kw_only=True):
     """What one Envoy made of what it was sent.
 
     `accepted` is whether it has everything of the newest configuration in force; `refusal` is its complaint, empty
-    when there is none. `node` is empty where the complaint is that the configuration cannot even be sent.
     """
 
     node: str
@@ -54,26 +62,31 @@ def class_status(of: GatewayClass, now: str) -> ConditionsStatus:
 
 
 def gateway_status(
-    gateway: Gateway, attached: Iterable[Attachment], proxies: Sequence[ProxyReport], bind_address: str, now: str
+    gateway: Gateway,
+    attached: Iterable[Attachment],
+    proxies: Sequence[ProxyReport],
+    *,
+    addresses: tuple[GatewayAddress, ...],
+    now: str,
 ) -> GatewayStatus:
     """Say whether a Gateway is valid and in force, and what became of its listeners."""
     problems = [(listener.name, listener_problem(gateway, listener)) for listener in gateway.spec.listeners]
     sentence = "; ".join(f"listener {name}: {problem.why}" for name, problem in problems if problem is not None)
-    unusable = (
-        Refused(by="ListenersNotValid", why=sentence or "there is no listener")
-        if all(problem for _, problem in problems)
-        else None
-    )
+    unusable = gateway_problem(gateway)
+    if unusable is None and all(problem for _, problem in problems):
+        unusable = Refused(by="ListenersNotValid", why=sentence or "there is no listener")
     accepted = judged("Accepted", unusable, generation=gateway.metadata.generation)
     if sentence and unusable is None:
-        accepted = msgspec.structs.replace(accepted, reason="ListenersNotValid", message=sentence)
+        accepted = replace(accepted, reason="ListenersNotValid", message=sentence)
+    distrust = trust_problem(gateway)
+    if distrust and unusable is None:
+        accepted = replace(accepted, message="; ".join(filter(None, (sentence, distrust))))
     invalid = None if unusable is None else Refused(by="Invalid", why=unusable.why)
     programmed = judged("Programmed", invalid or _unprogrammed(proxies), generation=gateway.metadata.generation)
     counts = _attached_routes(attached)
     before = {listener.name: listener.conditions for listener in gateway.status.listeners}
     return GatewayStatus(
-        # An address that stands for every one of a host is none to reach it at.
-        addresses=() if bind_address in ("0.0.0.0", "::") else (GatewayAddress(type="IPAddress", value=bind_address),),
+        addresses=addresses,
         conditions=dated([accepted, programmed], gateway.status.conditions, now),
         listeners=tuple(
             ListenerStatus(
@@ -91,7 +104,7 @@ def gateway_status(
 
 def route_status(route: HTTPRoute, attached: Iterable[Attachment], pools: frozenset[Key], now: str) -> HTTPRouteStatus:
     """Say what each of our Gateways made of a route; `attached` are the route's own attachments."""
-    others = tuple(parent for parent in route.status.parents if parent.controller_name != CONTROLLER_NAME)
+    others = _of_others(route.status.parents)
     before = {parent.parent_ref: parent.conditions for parent in route.status.parents if parent not in others}
     problems = route_problems(route, pools)
     ours = tuple(
@@ -107,21 +120,26 @@ def route_status(route: HTTPRoute, attached: Iterable[Attachment], pools: frozen
     return HTTPRouteStatus(parents=(*others, *ours))
 
 
+def gateways_by_pool(attached: Iterable[Attachment]) -> Mapping[Key, Mapping[Key, bool]]:
+    """Give, by pool, the Gateways that a route names to lead there, and whether such a route was accepted."""
+    found: defaultdict[Key, dict[Key, bool]] = defaultdict(dict)
+    for attachment in attached:
+        gateway = Key(attachment.parent.namespace or attachment.route.key.namespace, attachment.parent.name)
+        for pool in _pools_of(attachment.route):
+            found[pool][gateway] = found[pool].get(gateway, False) or attachment.refused is None
+    return found
+
+
 def pool_status(
-    pool: InferencePool, gateways: Iterable[Gateway], attached: Iterable[Attachment], now: str
+    pool: InferencePool, gateways: Iterable[Gateway], leading: Mapping[Key, bool], now: str
 ) -> InferencePoolStatus:
-    """Say which of our Gateways lead to a pool, by a route that was accepted or not; `attached` are all attachments."""
-    others = tuple(parent for parent in pool.status.parents if parent.controller_name != CONTROLLER_NAME)
+    """Say which of our Gateways lead to a pool; `leading` says by which of them a route was accepted."""
+    others = _of_others(pool.status.parents)
     before = {
         Key(parent.parent_ref.namespace or "", parent.parent_ref.name): parent.conditions
         for parent in pool.status.parents
         if parent not in others
     }
-    leading: dict[Key, bool] = {}
-    for attachment in attached:
-        if pool.key in _pools_of(attachment.route):
-            gateway = Key(attachment.parent.namespace or attachment.route.key.namespace, attachment.parent.name)
-            leading[gateway] = leading.get(gateway, False) or attachment.refused is None
     ours = tuple(
         PoolParentStatus(
             parent_ref=ParentReference(
@@ -136,11 +154,33 @@ def pool_status(
     return InferencePoolStatus(parents=(*others, *ours))
 
 
+def withdrawn(obj: Published, now: str) -> Published:
+    """Give an object with a status as it is before any gateway of ours has seen it: nothing of ours holds any more.
+
+    A Gateway is taken to be one of ours.
+    """
+    match obj:
+        case Gateway():
+            pending = [
+                Condition(type=kind, status="Unknown", reason="Pending", message="Waiting for controller")
+                for kind in ("Accepted", "Programmed")
+            ]
+            return replace(obj, status=GatewayStatus(conditions=dated(pending, obj.status.conditions, now)))
+        case HTTPRoute():
+            return replace(obj, status=HTTPRouteStatus(parents=_of_others(obj.status.parents)))
+        case _:
+            return replace(obj, status=InferencePoolStatus(parents=_of_others(obj.status.parents)))
+
+
+def _of_others(parents: Iterable[Parent]) -> tuple[Parent, ...]:
+    return tuple(parent for parent in parents if parent.controller_name != CONTROLLER_NAME)
+
+
 def _unprogrammed(proxies: Sequence[ProxyReport]) -> Refused | None:
     for proxy in proxies:
         if proxy.refusal:
-            who = f"Envoy {proxy.node} refuses" if proxy.node else "no Envoy can be sent"
-            return Refused(by="Invalid", why=f"{who} its configuration: {proxy.refusal}")
+            who = f"Envoy {proxy.node} refuses its configuration: " if proxy.node else ""
+            return Refused(by="Invalid", why=f"{who}{proxy.refusal}")
     if not proxies:
         return Refused(by="Pending", why="no Envoy is connected")
     waiting = [proxy.node for proxy in proxies if not proxy.accepted]
@@ -203,9 +243,10 @@ def _pool_conditions(pool: InferencePool, *, accepted: bool) -> list[Condition]:
     picker = (
         Refused(
             by="InvalidExtensionRef",
-            why=f"endpointPickerRef {own_picker.name} is not asked, the gateway's own picker is; remove the reference",
+            why=f"endpointPickerRef {own_picker.name} is not asked, the gateway's own picker is; remove the reference, "
+            f"or name Service {PICKER_SERVICE}",
         )
-        if own_picker is not None
+        if own_picker is not None and not names_shared_picker(pool)
         else None
     )
     return [judged("Accepted", unrouted, generation=generation), judged("ResolvedRefs", picker, generation=generation)]

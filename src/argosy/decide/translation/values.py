@@ -5,6 +5,8 @@ from typing import Any, Final
 MAX_STREAMS: Final = 40_000
 """Circuit breakers toward pickers and pools. Streams live as long as answers; with Envoy's default of 1,024 requests
 beyond it would silently go unpicked."""
+INPUTS_FILTER: Final = "envoy.filters.http.header_mutation"
+"""The filter before all others. It removes what a route configuration says: inputs of clients that nobody believes."""
 
 
 def message(name: str, **fields: Any) -> dict[str, Any]:

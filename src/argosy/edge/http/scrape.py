@@ -7,14 +7,13 @@ Rules of this file:
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Final, Generic, Protocol, TypeVar
 
 import aiohttp
 
 from argosy.base.endpoint import Endpoint
 from argosy.base.errors import PeerError
-from argosy.edge.http.exposition import family_sums
 
 BUSY_S: Final = 0.5
 IDLE_S: Final = 4.0
@@ -38,14 +37,14 @@ class ScrapeOwner(Protocol, Generic[MarkT]):
     def scrape_began(self, endpoint: Endpoint) -> MarkT:
         """Take note that the endpoint is about to be asked."""
 
-    def scraped(self, mark: MarkT, families: dict[str, float]) -> None:
-        """Take the sums of the families that the page had."""
+    def scraped(self, mark: MarkT, page: bytes) -> None:
+        """Take the page."""
 
     def scrape_failed(self, endpoint: Endpoint, why: str) -> None:
         """Take note that the endpoint gave no page."""
 
 
-async def scrape_forever(owner: ScrapeOwner[MarkT], path: str, families: Sequence[str]) -> None:
+async def scrape_forever(owner: ScrapeOwner[MarkT], path: str) -> None:
     """Scrape `http://ENDPOINT{path}` of all targets until cancelled."""
     loop = asyncio.get_running_loop()
     began_s: dict[Endpoint, float] = {}
@@ -54,8 +53,7 @@ async def scrape_forever(owner: ScrapeOwner[MarkT], path: str, families: Sequenc
     async def scrape(session: aiohttp.ClientSession, endpoint: Endpoint) -> None:
         mark = owner.scrape_began(endpoint)
         try:
-            page = await _page(session, f"http://{endpoint}{path}")
-            owner.scraped(mark, family_sums(page, families))
+            owner.scraped(mark, await read_page(session, f"http://{endpoint}{path}"))
         except PeerError as error:
             owner.scrape_failed(endpoint, str(error))
         finally:
@@ -74,7 +72,8 @@ async def scrape_forever(owner: ScrapeOwner[MarkT], path: str, families: Sequenc
             await asyncio.sleep(TICK_S)
 
 
-async def _page(session: aiohttp.ClientSession, url: str) -> bytes:
+async def read_page(session: aiohttp.ClientSession, url: str) -> bytes:
+    """Give a metrics page. Raises `PeerError` for whatever is none."""
     page = bytearray()
     try:
         # An engine must not send the picker elsewhere: it could reach what the engine itself cannot.

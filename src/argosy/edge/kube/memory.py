@@ -20,7 +20,7 @@ import msgspec
 
 from argosy.api.objects import K, Key, Object, ObjectMeta, encode
 from argosy.base.errors import CallerError
-from argosy.edge.kube.port import Change, Event, Gone, Listing, NotFound, OwnedByAnother
+from argosy.edge.kube.port import Change, Changed, Event, Gone, Held, Listing, NotFound, OwnedByAnother, Retaken
 
 HISTORY = 1024
 """Changes remembered for each kind."""
@@ -90,6 +90,11 @@ class InMemoryStore:
         items = tuple(entries[key].object for key in sorted(entries) if namespace in (None, key.namespace))
         return Listing(items, self._stamp())
 
+    async def get(self, kind: type[K], key: Key) -> K | None:
+        """Give one object, or None when it is not there."""
+        entry = self._of(kind).get(key)
+        return None if entry is None else entry.object
+
     async def watch(self, kind: type[K], *, since: str, namespace: str | None = None) -> AsyncIterator[Event[K]]:
         """Give every change after `since`, in order, forever. Raises `Gone`."""
         history = self._history(kind)
@@ -111,19 +116,24 @@ class InMemoryStore:
         if entry.owner != owner:
             raise OwnedByAnother(kind=obj.KIND, key=obj.key, owner=entry.owner, applied_by=owner)
         old: K = entry.object
-        before, after = normal(old), normal(obj)
-        if before == after:
-            return old
-        before.pop("metadata")
-        after.pop("metadata")
-        metadata = msgspec.structs.replace(
-            obj.metadata,
-            uid=old.metadata.uid,
-            creation_timestamp=old.metadata.creation_timestamp,
-            deletion_timestamp=None,
-            generation=(old.metadata.generation or 0) + (before != after),
-        )
-        return self._record(Change.MODIFIED, _with_status(obj, _status(old)), metadata, owner)
+        return self._change(obj, old, owner)
+
+    async def retake(self, obj: K, *, owner: str) -> Retaken[K]:
+        """Make the object so, status aside, unless another owns it: then it is left whole."""
+        entry = self._of(type(obj)).get(obj.key)
+        if entry is not None and entry.owner != owner:
+            return Retaken(entry.object, (Held("", entry.owner, "apply"),))
+        return Retaken(await self.apply(obj, owner=owner), ())
+
+    async def replace(self, obj: K, *, owner: str) -> K:
+        """Make the object so, status aside, if it is still at the resource version of `obj`. Raises `Changed`."""
+        _check_namespace(obj)
+        entry = self._of(type(obj)).get(obj.key)
+        if entry is None or entry.object.metadata.resource_version != obj.metadata.resource_version:
+            raise Changed(f"{obj.KIND} {obj.key} is not as it was read")
+        self._of(type(obj))[obj.key] = _Entry(entry.object, owner)
+        old: K = entry.object
+        return self._change(obj, old, owner)
 
     async def delete(self, kind: type[Object], key: Key, *, uid: str | None = None) -> None:
         """Remove the object; with `uid`, only that very one."""
@@ -157,6 +167,21 @@ class InMemoryStore:
             generation=1,
         )
         return self._record(Change.ADDED, _with_status(obj, _default_status(type(obj))), metadata, owner)
+
+    def _change(self, obj: K, old: K, owner: str) -> K:
+        before, after = normal(old), normal(obj)
+        if before == after:
+            return old
+        before.pop("metadata")
+        after.pop("metadata")
+        metadata = msgspec.structs.replace(
+            obj.metadata,
+            uid=old.metadata.uid,
+            creation_timestamp=old.metadata.creation_timestamp,
+            deletion_timestamp=None,
+            generation=(old.metadata.generation or 0) + (before != after),
+        )
+        return self._record(Change.MODIFIED, _with_status(obj, _status(old)), metadata, owner)
 
     def _record(self, change: Change, obj: K, metadata: ObjectMeta, owner: str) -> K:
         self._version += 1

@@ -16,7 +16,18 @@ import msgspec
 from argosy.api.objects import K, Key, Object, decode, encode
 from argosy.base.errors import CallerError, UserError
 from argosy.edge.kube import wire
-from argosy.edge.kube.port import Change, Event, Gone, Listing, NotFound, OwnedByAnother, StoreUnavailable
+from argosy.edge.kube.port import (
+    Change,
+    Changed,
+    Event,
+    Gone,
+    Held,
+    Listing,
+    NotFound,
+    OwnedByAnother,
+    Retaken,
+    StoreUnavailable,
+)
 
 CALL_TIMEOUT = aiohttp.ClientTimeout(total=15)
 WATCH_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=3 * wire.HEARTBEAT_S)
@@ -52,6 +63,12 @@ class RemoteStore:
             items = tuple(decode(kind, item) for item in answer["items"])
             return Listing(items, answer["resourceVersion"])
 
+    async def get(self, kind: type[K], key: Key) -> K | None:
+        """Give one object, or None when it is not there."""
+        answer = await self._call("GET", wire.OBJECT, _query(kind, namespace=key.namespace or None, name=key.name))
+        with _understood():
+            return None if answer is None else decode(kind, answer)
+
     async def watch(self, kind: type[K], *, since: str, namespace: str | None = None) -> AsyncIterator[Event[K]]:
         """Give every change after `since`, in order. Raises `Gone`, and `StoreUnavailable` when the store is away."""
         query = _query(kind, namespace=namespace, since=since)
@@ -69,6 +86,17 @@ class RemoteStore:
     async def apply(self, obj: K, *, owner: str) -> K:
         """Make the object so, status aside. Raises `OwnedByAnother`."""
         return await self._put(wire.OBJECTS, obj, owner=owner)
+
+    async def retake(self, obj: K, *, owner: str) -> Retaken[K]:
+        """Make the object so, status aside, but for what others hold."""
+        answer = await self._call("PUT", wire.RETAKEN, {"owner": owner}, about=obj)
+        with _understood():
+            held = msgspec.convert(answer["held"], tuple[Held, ...])
+            return Retaken(decode(type(obj), answer["object"]), held)
+
+    async def replace(self, obj: K, *, owner: str) -> K:
+        """Make the object so, status aside, if it is still at the resource version of `obj`. Raises `Changed`."""
+        return await self._put(wire.REPLACED, obj, owner=owner)
 
     async def delete(self, kind: type[Object], key: Key, *, uid: str | None = None) -> None:
         """Remove the object; with `uid`, only that very one."""
@@ -144,6 +172,8 @@ def _raise(content: bytes, *, about: Object | None = None, applied_by: str = "")
             raise Gone(message)
         case "NotFound":
             raise NotFound(message)
+        case "Changed":
+            raise Changed(message)
         case "OwnedByAnother" if about is not None:
             raise OwnedByAnother(kind=about.KIND, key=about.key, owner=error["owner"], applied_by=applied_by)
         case "Unreadable" | "CallerError":

@@ -37,8 +37,11 @@ async def serve_store(
     app.add_routes(
         [
             web.get(wire.OBJECTS, service.list),
+            web.get(wire.OBJECT, service.get),
             web.get(wire.WATCH, service.watch),
             web.put(wire.OBJECTS, service.apply),
+            web.put(wire.RETAKEN, service.retake),
+            web.put(wire.REPLACED, service.replace),
             web.put(wire.STATUS, service.write_status),
             web.delete(wire.OBJECTS, service.delete),
         ]
@@ -118,16 +121,26 @@ class _Service:
         items = [encode(item) for item in listing.items]
         return _json({"items": items, "resourceVersion": listing.resource_version})
 
+    async def get(self, request: web.Request) -> web.Response:
+        obj = await self._store.get(wire.kind_of(request.query), _key(request))
+        return _json(None if obj is None else encode(obj))
+
     async def apply(self, request: web.Request) -> web.Response:
         return _json(encode(await self._store.apply(await _read(request), owner=request.query["owner"])))
+
+    async def retake(self, request: web.Request) -> web.Response:
+        taken = await self._store.retake(await _read(request), owner=request.query["owner"])
+        return _json({"object": encode(taken.object), "held": taken.held})
+
+    async def replace(self, request: web.Request) -> web.Response:
+        return _json(encode(await self._store.replace(await _read(request), owner=request.query["owner"])))
 
     async def write_status(self, request: web.Request) -> web.Response:
         return _json(encode(await self._store.write_status(await _read(request))))
 
     async def delete(self, request: web.Request) -> web.Response:
         query = request.query
-        key = Key(query.get("namespace", ""), query["name"])
-        await self._store.delete(wire.kind_of(query), key, uid=query.get("uid"))
+        await self._store.delete(wire.kind_of(query), _key(request), uid=query.get("uid"))
         return _json({})
 
     async def watch(self, request: web.Request) -> web.StreamResponse:
@@ -183,6 +196,10 @@ async def _next(events: AsyncIterator[Event[Any]]) -> Event[Any]:
 async def _read(request: web.Request) -> Object:
     raw = msgspec.json.decode(await request.read(), type=dict[str, Any])
     return decode(wire.kind_of(raw), raw)
+
+
+def _key(request: web.Request) -> Key:
+    return Key(request.query.get("namespace", ""), request.query["name"])
 
 
 def _line(value: Any) -> bytes:

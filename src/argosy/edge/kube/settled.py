@@ -23,7 +23,8 @@ _NOTHING: Final[tuple[Any, ...]] = (None, "", [])
 """What a server drops. An empty mapping it may keep: that is how a volume says emptyDir."""
 _APART: Final = ("apiVersion", "kind", "metadata")
 _NAMES: Final = ("name", "namespace")
-_QUANTITIES: Final = ("requests", "limits", "divisor", "sizeLimit")
+QUANTITIES: Final = ("requests", "limits", "divisor", "sizeLimit")
+"""Fields whose values, or whose members' values, a server writes its own way."""
 _DEFAULTS: Final[dict[tuple[str, str], Any]] = {
     ("parentRefs", "group"): "gateway.networking.k8s.io",
     ("parentRefs", "kind"): "Gateway",
@@ -38,6 +39,7 @@ _DEFAULTS: Final[dict[tuple[str, str], Any]] = {
     ("backendRefs", "kind"): "Service",
     ("backendRefs", "weight"): 1,
     ("fieldRef", "apiVersion"): "v1",
+    ("ports", "protocol"): "TCP",
     ("resourceFieldRef", "divisor"): "0",
 }
 """What the APIs put into values owned as a whole, by the field that holds it and its own name."""
@@ -45,7 +47,7 @@ _DEFAULTS: Final[dict[tuple[str, str], Any]] = {
 
 def settled(wanted: Mapping[str, Any], observed: Mapping[str, Any], *, manager: str) -> bool:
     """Say whether applying `wanted` as field manager `manager` would change nothing of `observed`."""
-    entry = next((e for e in observed["metadata"].get("managedFields", ()) if _is_apply_of(e, manager)), None)
+    entry = next((e for e in observed["metadata"].get("managedFields", ()) if is_apply_of(e, manager)), None)
     if entry is None or entry["apiVersion"] != wanted["apiVersion"]:
         return False
     own = {name: value for name, value in wanted.items() if name not in _APART}
@@ -56,10 +58,11 @@ def settled(wanted: Mapping[str, Any], observed: Mapping[str, Any], *, manager: 
 
 def status_settled(wanted: Mapping[str, Any], observed: Mapping[str, Any]) -> bool:
     """Say whether replacing the status of `observed` by `wanted` would change nothing."""
-    return _same(wanted, observed.get("status") or {}, "status")
+    return same(wanted, observed.get("status") or {}, "status")
 
 
-def _is_apply_of(entry: Mapping[str, Any], manager: str) -> bool:
+def is_apply_of(entry: Mapping[str, Any], manager: str) -> bool:
+    """Say whether an entry of `managedFields` is what `manager` applies of the object."""
     return entry["manager"] == manager and entry["operation"] == "Apply" and not entry.get("subresource")
 
 
@@ -68,7 +71,7 @@ def _holds(wanted: Any, observed: Any, owned: Mapping[str, Any], field: str) -> 
         return _members_hold(wanted, observed, owned, field)
     if isinstance(wanted, list | tuple) and isinstance(observed, list) and owned:
         return _items_hold(wanted, observed, owned, field)
-    return _same(wanted, observed, field)
+    return same(wanted, observed, field)
 
 
 def _members_hold(wanted: dict[str, Any], observed: Mapping[str, Any], owned: Mapping[str, Any], field: str) -> bool:
@@ -80,7 +83,7 @@ def _members_hold(wanted: dict[str, Any], observed: Mapping[str, Any], owned: Ma
             continue
         if name not in observed or name not in inner:
             return False
-        within = field if field in _QUANTITIES else name
+        within = field if field in QUANTITIES else name
         if not _holds(value, observed[name], inner[name], within):
             return False
     return True
@@ -93,15 +96,15 @@ def _items_hold(wanted: Any, observed: list[Any], owned: Mapping[str, Any], fiel
             continue
         form, _, text = key.partition(":")
         name = msgspec.json.decode(text)
-        mine = [item for item in wanted if _is_named(item, name, form)]
-        theirs = [item for item in observed if _is_named(item, name, form)]
+        mine = [item for item in wanted if is_named(item, name, form)]
+        theirs = [item for item in observed if is_named(item, name, form)]
         if len(mine) != 1 or len(theirs) != 1 or not _holds(mine[0], theirs[0], inner, field):
             return False
         found += 1
     return found == len(wanted)
 
 
-def _is_named(item: Any, name: Any, form: str) -> bool:
+def is_named(item: Any, name: Any, form: str) -> bool:
     """Say whether `name` names the item; a key that the item leaves out is one that the API gives a default."""
     if form == "k":
         keys: dict[str, Any] = name
@@ -109,16 +112,17 @@ def _is_named(item: Any, name: Any, form: str) -> bool:
     return form == "v" and bool(item == name)
 
 
-def _same(wanted: Any, observed: Any, field: str) -> bool:
+def same(wanted: Any, observed: Any, field: str) -> bool:
+    """Say whether a value, in a field of this name, is what was read, the server's defaults and spellings aside."""
     if isinstance(wanted, dict) and isinstance(observed, dict):
         extra = (name for name in observed if name not in wanted)
         return all(_DEFAULTS.get((field, name)) == observed[name] for name in extra) and all(
-            name in observed and _same(value, observed[name], field if field in _QUANTITIES else name)
+            name in observed and same(value, observed[name], field if field in QUANTITIES else name)
             for name, value in wanted.items()
         )
     if isinstance(wanted, list | tuple) and isinstance(observed, list):
-        return len(wanted) == len(observed) and all(_same(w, o, field) for w, o in zip(wanted, observed, strict=True))
-    if field in _QUANTITIES and isinstance(wanted, str | int) and isinstance(observed, str | int):
+        return len(wanted) == len(observed) and all(same(w, o, field) for w, o in zip(wanted, observed, strict=True))
+    if field in QUANTITIES and isinstance(wanted, str | int) and isinstance(observed, str | int):
         return _same_quantity(wanted, observed)
     return bool(wanted == observed)
 

@@ -1,8 +1,11 @@
 """What the object store's socket speaks: paths, bounds, errors, and the name of a kind in a query.
 
     GET    /v1/objects?apiVersion=&kind=[&namespace=]           {"items": […], "resourceVersion": "…"}
+    GET    /v1/object?apiVersion=&kind=&name=[&namespace=]      the object, or null
     GET    /v1/watch?apiVersion=&kind=&since=[&namespace=]      a line of JSON for each event
     PUT    /v1/objects?owner=   (an object)                     the object as it is then
+    PUT    /v1/retaken?owner=   (an object)                     {"object": {…}, "held": [[FIELD, HOLDER, HOW], …]}
+    PUT    /v1/replaced?owner=  (an object)                     the object as it is then
     PUT    /v1/status           (an object)                     the object as it is then
     DELETE /v1/objects?apiVersion=&kind=&name=[&namespace=][&uid=]
 
@@ -15,9 +18,12 @@ from typing import Any, Final
 from argosy.api.kinds import kind_named
 from argosy.api.objects import Object
 from argosy.base.errors import CallerError
-from argosy.edge.kube.port import Gone, NotFound, OwnedByAnother, StoreUnavailable
+from argosy.edge.kube.port import Changed, Gone, NotFound, OwnedByAnother, StoreUnavailable
 
 OBJECTS: Final = "/v1/objects"
+OBJECT: Final = "/v1/object"
+RETAKEN: Final = "/v1/retaken"
+REPLACED: Final = "/v1/replaced"
 STATUS: Final = "/v1/status"
 WATCH: Final = "/v1/watch"
 HEARTBEAT_S: Final = 5.0
@@ -35,6 +41,7 @@ STATUSES: Final[dict[type[Exception], int]] = {
     NotFound: 404,
     OwnedByAnother: 409,
     Gone: 410,
+    Changed: 412,
     StoreUnavailable: 503,
 }
 """HTTP statuses of the port's errors."""

@@ -13,7 +13,10 @@ Rules of this file:
 import re
 from collections.abc import Mapping
 
-from argosy.api.kubernetes import EnvVar, Pod
+import msgspec
+
+from argosy.api.containers import EnvFromSource, EnvVar, ResourceFieldRef
+from argosy.api.kubernetes import Pod
 from argosy.base.errors import PeerError
 
 _REFERENCE = re.compile(r"\$(?:\$|\(([^()]*)\))")
@@ -33,11 +36,41 @@ def expand(text: str, variables: Mapping[str, str]) -> str:
     return _REFERENCE.sub(replacement, text)
 
 
-def container_variables(env: tuple[EnvVar, ...], given: Mapping[str, str], fields: Mapping[str, str]) -> dict[str, str]:
+class Keys(msgspec.Struct, frozen=True, kw_only=True):
+    """What ConfigMaps and Secrets hold, by name and key, as far as a pod may see them."""
+
+    config_maps: Mapping[str, Mapping[str, str]] = {}
+    secrets: Mapping[str, Mapping[str, str]] = {}
+
+
+NO_KEYS = Keys()
+
+
+def container_variables(
+    env: tuple[EnvVar, ...],
+    given: Mapping[str, str],
+    fields: Mapping[str, str],
+    *,
+    env_from: tuple[EnvFromSource, ...] = (),
+    keys: Keys = NO_KEYS,
+) -> dict[str, str]:
     """Give `given` and the variables of a container; `fields` are values by path. Raises `Unresolvable`."""
     variables = dict(given)
+    for source in env_from:
+        prefix = source.prefix or ""
+        for kind, reference, held in (
+            ("ConfigMap", source.config_map_ref, keys.config_maps),
+            ("Secret", source.secret_ref, keys.secrets),
+        ):
+            if reference is None:
+                continue
+            if reference.name not in held and not reference.optional:
+                raise Unresolvable(f"variables of {kind} {reference.name}: it does not exist")
+            variables |= {prefix + key: value for key, value in held.get(reference.name, {}).items()}
     for variable in env:
-        variables[variable.name] = _value(variable, variables, fields)
+        value = _value(variable, variables, fields, keys)
+        if value is not None:
+            variables[variable.name] = value
     return variables
 
 
@@ -57,13 +90,29 @@ def pod_fields(pod: Pod, *, address: str, limits: Mapping[str, str]) -> dict[str
     }
 
 
-def _value(variable: EnvVar, known: Mapping[str, str], fields: Mapping[str, str]) -> str:
+def resource_path(reference: ResourceFieldRef) -> str:
+    """Give the path by which the value of a resource stands among `fields`: with a divisor it has one of its own."""
+    whole = reference.divisor in (None, "0", "1")
+    return reference.resource if whole else f"{reference.resource}/{reference.divisor}"
+
+
+def _value(variable: EnvVar, known: Mapping[str, str], fields: Mapping[str, str], keys: Keys) -> str | None:
+    """Give the value of a variable, or None where its optional source is not there."""
     source = variable.value_from
     if source is None:
         return expand(variable.value or "", known)
+    for kind, reference, held in (
+        ("ConfigMap", source.config_map_key_ref, keys.config_maps),
+        ("Secret", source.secret_key_ref, keys.secrets),
+    ):
+        if reference is not None:
+            value = held.get(reference.name, {}).get(reference.key)
+            if value is None and not reference.optional:
+                raise Unresolvable(f"variable {variable.name}: {kind} {reference.name} has no key {reference.key}")
+            return value
     path = source.field_ref.field_path if source.field_ref else ""
     if source.resource_field_ref:
-        path = source.resource_field_ref.resource
+        path = resource_path(source.resource_field_ref)
     if path not in fields:
         raise Unresolvable(f"variable {variable.name}: nothing is known of {path or 'its source'!r}")
     return fields[path]

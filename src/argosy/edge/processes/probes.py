@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 import aiohttp
 import msgspec
 
-from argosy.api.kubernetes import Container, HTTPGetAction, Probe
+from argosy.api.containers import Container, HTTPGetAction, Probe
 
 _EXCERPT_BYTES = 200
 
@@ -43,6 +43,19 @@ class Health(msgspec.Struct, frozen=True):
 
 
 Ask = Callable[[], Awaitable[Outcome]]
+AskGRPC = Callable[[str, str, float], Awaitable[tuple[bool, str]]]
+"""Asks `host:port` for the health of a gRPC service within seconds: whether it serves, and a sentence."""
+RunGuest = Callable[[tuple[str, ...], float | None], Awaitable[Outcome]]
+"""Runs a command beside the container's process, within seconds or for as long as it takes."""
+
+
+class Reach(msgspec.Struct, frozen=True, kw_only=True):
+    """By which ways a running container is asked and told."""
+
+    address: str
+    session: aiohttp.ClientSession
+    run: RunGuest
+    grpc: AskGRPC | None = None
 
 
 async def probe_health(probe: Probe, ask: Ask, *, at_first: bool | None) -> AsyncGenerator[tuple[Health, str], None]:
@@ -59,14 +72,21 @@ async def probe_health(probe: Probe, ask: Ask, *, at_first: bool | None) -> Asyn
         await asyncio.sleep(probe.period_seconds)
 
 
-def asker(probe: Probe, container: Container, address: str, session: aiohttp.ClientSession) -> Ask:
-    """Give the question that a probe of this container, at this address, asks."""
+def asker(probe: Probe, container: Container, reach: Reach) -> Ask:
+    """Give the question that a probe of this container asks."""
+    timeout_s = probe.timeout_seconds
     if probe.http_get is not None:
-        http_get, port = probe.http_get, _port(probe.http_get.port, container)
-        return lambda: _get(http_get, f"{address}:{port}", probe.timeout_seconds, session)
+        http_get = probe.http_get
+        return lambda: get(http_get, container, reach, timeout_s)
     if probe.tcp_socket is not None:
         tcp_port = _port(probe.tcp_socket.port, container)
-        return lambda: _connect(address, tcp_port, probe.timeout_seconds)
+        return lambda: _connect(reach.address, tcp_port, timeout_s)
+    if probe.exec is not None:
+        command = probe.exec.command
+        return lambda: reach.run(command, timeout_s)
+    if probe.grpc is not None and reach.grpc is not None:
+        ask, authority, service = reach.grpc, f"{reach.address}:{probe.grpc.port}", probe.grpc.service or ""
+        return lambda: _ask_grpc(ask, authority, service, timeout_s)
     return _unknown
 
 
@@ -75,10 +95,18 @@ def _port(port: int | str, container: Container) -> int:
     return port if isinstance(port, int) else named.get(port, 0)
 
 
-async def _get(action: HTTPGetAction, authority: str, timeout_s: float, session: aiohttp.ClientSession) -> Outcome:
-    url = f"http://{authority}{action.path}"
+async def _ask_grpc(ask: AskGRPC, authority: str, service: str, timeout_s: float) -> Outcome:
+    return Outcome(*await ask(authority, service, timeout_s))
+
+
+async def get(action: HTTPGetAction, container: Container, reach: Reach, timeout_s: float) -> Outcome:
+    """Do a GET at a container; by HTTPS its certificate is not verified, as the kubelet's probes do not."""
+    scheme = (action.scheme or "HTTP").lower()
+    url = f"{scheme}://{action.host or reach.address}:{_port(action.port, container)}{action.path}"
+    headers = {header["name"]: header["value"] for header in action.http_headers}
+    timeout = aiohttp.ClientTimeout(total=timeout_s)
     try:
-        async with session.get(url, timeout=aiohttp.ClientTimeout(total=timeout_s), allow_redirects=False) as answer:
+        async with reach.session.get(url, timeout=timeout, allow_redirects=False, headers=headers, ssl=False) as answer:
             said = (await answer.content.read(_EXCERPT_BYTES)).decode(errors="replace").strip()
             return Outcome(
                 200 <= answer.status < 400, f"GET {url} answered {answer.status}" + (f": {said}" if said else "")
@@ -104,4 +132,4 @@ async def _connect(address: str, port: int, timeout_s: float) -> Outcome:
 
 
 async def _unknown() -> Outcome:
-    return Outcome(ok=False, why="the probe asks neither by HTTP nor by TCP; no other way is known here")
+    return Outcome(ok=False, why="the probe asks in no way that is known here")

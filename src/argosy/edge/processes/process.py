@@ -67,8 +67,8 @@ class Process:
     def __init__(self, popen: subprocess.Popen[bytes], log: LogFile, log_start: int) -> None:
         self.pid = popen.pid
         self.log = log
+        self.log_start = log_start
         self._popen = popen
-        self._log_start = log_start
         self._loop = asyncio.get_running_loop()
         self._exit: asyncio.Future[Exit] = self._loop.create_future()
         self._pidfd = os.pidfd_open(popen.pid)
@@ -84,29 +84,30 @@ class Process:
         return await asyncio.shield(self._exit)
 
     async def terminate(self, grace_s: float) -> Exit:
-        """Ask it to end with SIGTERM; after `grace_s` seconds kill it and its group."""
-        self._signal(signal.SIGTERM)
+        """Ask it to end with SIGTERM; after `grace_s` seconds kill it and its group.
+
+        It alone is asked, as container runtimes do: what becomes of its own children is its business until then.
+        """
+        if self.running:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
         await asyncio.wait({self._exit}, timeout=grace_s)
         self.kill()
         return await self.wait()
 
     def kill(self) -> None:
         """Kill it and its group at once."""
-        self._signal(signal.SIGKILL)
+        if self.running:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     def last_words(self) -> str:
         """Give the last lines that it wrote."""
-        return self.log.tail(since=self._log_start)
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self.running:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, number)
+        return self.log.tail(since=self.log_start)
 
     def _ended(self) -> None:
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
-        self._signal(signal.SIGKILL)
+        self.kill()
         self._exit.set_result(Exit(self._popen.wait()))
 
 

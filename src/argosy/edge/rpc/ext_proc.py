@@ -2,8 +2,9 @@
 
 Rules of this file:
 
-- One stream carries one HTTP request. Envoy speaks first, one message per phase of the request; every message gets
-  exactly one answer, and an `Answer` is the last word.
+- One stream carries one HTTP request. Envoy speaks first. A message has one reply, unless its body is sent
+  FULL_DUPLEX_STREAMED: then headers and chunks wait for what decides them, which is replied to with all that waited.
+- An `Answer` is the last word.
 - A `Session` is one stream's state machine: it neither waits nor knows the transport. What the other side may not say
   raises `PeerError`, which ends that stream and no other.
 - A transport calls `close` once for each session that it opened, however the stream ended.
@@ -12,10 +13,13 @@ Sources: envoy/service/ext_proc/v3/external_processor.proto; the Endpoint Picker
 """
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
+
+from argosy.edge.rpc import holding
+from argosy.edge.rpc.holding import Bounds, Holding
 
 
 class Phase(enum.Enum):
@@ -30,7 +34,7 @@ class Phase(enum.Enum):
 
 
 class BodyMode(enum.Enum):
-    """How the request's body is sent, numbered as in ProcessingMode.BodySendMode."""
+    """How a body is sent, numbered as in ProcessingMode.BodySendMode."""
 
     NONE = 0
     STREAMED = 1
@@ -44,12 +48,13 @@ class RequestHeaders(msgspec.Struct, frozen=True, kw_only=True):
     """The request's headers by lower-case name, pseudo-headers among them; values of repeated ones joined by commas.
 
     `listener` names the listener that the request came in by, empty when the proxy does not say; `subset` is the
-    proxy's subset hint, None when it has none.
+    proxy's subset hint, None when it has none. `response_body_mode` is how the answer's body will be sent.
     """
 
     headers: Mapping[str, str]
     end_of_stream: bool = False
     body_mode: BodyMode = BodyMode.BUFFERED
+    response_body_mode: BodyMode = BodyMode.NONE
     listener: str = ""
     subset: str | tuple[str, ...] | None = None
 
@@ -66,14 +71,21 @@ class RequestTrailers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResponseHeaders(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer has begun: its status (0 if absent) and who gives it, `ip:port`, as far as the proxy says."""
+    """The answer has begun: its status (0 if absent) and who gives it, `ip:port`, as far as the proxy says.
+
+    `response_body_mode` is None except in a stream that begins with this message.
+    """
 
     status: int
     served: str = ""
+    response_body_mode: BodyMode | None = None
 
 
 class ResponseBody(msgspec.Struct, frozen=True, kw_only=True):
-    """A part of the answer."""
+    """A part of the answer's body."""
+
+    body: bytes
+    end_of_stream: bool = False
 
 
 class ResponseTrailers(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +114,12 @@ class Steer(msgspec.Struct, frozen=True, kw_only=True):
     destination: str
 
 
+class Tell(msgspec.Struct, frozen=True, kw_only=True):
+    """Let the headers of an answer pass, with these among them."""
+
+    set_headers: tuple[tuple[str, str], ...]
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """Answer the client now, in the place of any upstream. `details` goes to the proxy's access log."""
 
@@ -111,21 +129,41 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     details: str = ""
 
 
-Reply = Proceed | Steer | Answer
+class BodyChunk(msgspec.Struct, frozen=True, kw_only=True):
+    """Pass on a part of a body that is sent FULL_DUPLEX_STREAMED; without it the proxy passes on nothing.
+
+    It may end otherwise than the parts that came, but whole bodies are the same. Source: StreamedBodyResponse.
+    """
+
+    phase: Phase
+    body: bytes
+    end_of_stream: bool = False
+
+
+Reply = Proceed | Steer | Tell | Answer | BodyChunk
 
 
 class Session(Protocol):
     """The state of one stream."""
 
     @property
-    def settled(self) -> bool:
-        """Whether the request is decided, so that ending the stream with status OK harms nothing."""
+    def decided(self) -> bool:
+        """Whether the request is decided."""
 
-    def receive(self, message: Message) -> Reply:
-        """Take a message and give its answer. Raises `PeerError`."""
+    @property
+    def settled(self) -> bool:
+        """Whether ending the stream with status OK harms nothing: decided, and no chunk of the answer is with us."""
+
+    def receive(self, message: Message) -> Sequence[Reply]:
+        """Take a message and give what is to be said now, in order. Raises `PeerError`."""
 
     def close(self) -> None:
         """Take note that the stream has ended."""
+
+
+OpenSession = Callable[[Holding, str], Session]
+"""Opens a call's session. It is given what counts the bytes that the server holds, to count its own in, and the call's
+`traceparent`, empty where it has none: a proxy that traces makes a span of the call."""
 
 
 class Server(Protocol):
@@ -144,5 +182,12 @@ class Server(Protocol):
 class Transport(Protocol):
     """Serves ext_proc, and gRPC health beside it, at an address."""
 
-    async def __call__(self, address: str, open_session: Callable[[], Session], *, ready: Callable[[], bool]) -> Server:
+    async def __call__(
+        self,
+        address: str,
+        open_session: OpenSession,
+        *,
+        ready: Callable[[], bool],
+        bounds: Bounds = holding.DEFAULT,
+    ) -> Server:
         """Serve at `ip:port` (port 0: any). Raises `UserError` when the address cannot be used."""

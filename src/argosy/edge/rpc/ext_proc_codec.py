@@ -14,7 +14,6 @@ from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from envoy.type.v3.http_status_pb2 import HttpStatus
 from google.protobuf.message import DecodeError
-from google.protobuf.struct_pb2 import Struct, Value
 
 from argosy.api.names import (
     DESTINATION,
@@ -28,6 +27,7 @@ from argosy.api.names import (
 from argosy.base.errors import PeerError
 from argosy.edge.rpc.ext_proc import (
     Answer,
+    BodyChunk,
     BodyMode,
     Message,
     Phase,
@@ -40,14 +40,28 @@ from argosy.edge.rpc.ext_proc import (
     ResponseHeaders,
     ResponseTrailers,
     Steer,
+    Tell,
 )
+from argosy.edge.rpc.wire import LARGE_BYTES, REQUEST_BODY, body_of, field, varint
 
 ATTRIBUTES_NAMESPACE: Final = "envoy.filters.http.ext_proc"
+_REPLY_FIELDS: Final = {Phase.REQUEST_HEADERS: 1, Phase.REQUEST_BODY: 3, Phase.RESPONSE_BODY: 4}
+_DESTINATION: Final = field(1, DESTINATION.encode())
+_DESTINATION_NAMESPACE: Final = field(1, DESTINATION_NAMESPACE.encode())
 _OVERWRITE: Final = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 
-def decode(data: bytes) -> Message:
+def decode(data: bytes | memoryview) -> Message:
     """Read a ProcessingRequest. Raises `PeerError` for bytes that are none, and for one that is about nothing."""
+    if len(data) > LARGE_BYTES and (found := body_of(memoryview(data))) is not None:
+        number, body, is_last = found
+        kind = RequestBody if number == REQUEST_BODY else ResponseBody
+        return kind(body=body, end_of_stream=is_last)
+    return decode_generated(data)
+
+
+def decode_generated(data: bytes | memoryview) -> Message:
+    """Read a ProcessingRequest of any form."""
     try:
         message = pb.ProcessingRequest.FromString(data)
     except DecodeError as error:
@@ -57,7 +71,8 @@ def decode(data: bytes) -> Message:
             return RequestHeaders(
                 headers=_headers(message.request_headers.headers),
                 end_of_stream=message.request_headers.end_of_stream,
-                body_mode=_body_mode(message),
+                body_mode=_request_body_mode(message),
+                response_body_mode=_response_body_mode(message) or BodyMode.NONE,
                 listener=_attribute(message, LISTENER_ATTRIBUTE),
                 subset=_subset(message),
             )
@@ -65,13 +80,17 @@ def decode(data: bytes) -> Message:
             return RequestBody(body=message.request_body.body, end_of_stream=message.request_body.end_of_stream)
         case "response_headers":
             status = _headers(message.response_headers.headers).get(":status", "")
-            return ResponseHeaders(status=int(status) if status.isdecimal() else 0, served=_served(message))
+            return ResponseHeaders(
+                status=int(status) if status.isdecimal() else 0,
+                served=_served(message),
+                response_body_mode=_response_body_mode(message),
+            )
         case "response_trailers":
             return ResponseTrailers()
         case "request_trailers":
             return RequestTrailers()
         case "response_body":
-            return ResponseBody()
+            return ResponseBody(body=message.response_body.body, end_of_stream=message.response_body.end_of_stream)
         case _:
             raise PeerError("a ProcessingRequest that is about nothing")
 
@@ -81,8 +100,13 @@ def encode(reply: Reply) -> bytes:
     match reply:
         case Proceed():
             return _PROCEED[reply.phase]
+        case BodyChunk():
+            before, behind = _around(_REPLY_FIELDS[reply.phase], len(reply.body), end_of_stream=reply.end_of_stream)
+            return b"".join((before, reply.body, behind))
         case Steer():
             return _steer(reply)
+        case Tell():
+            return _tell(reply)
         case Answer():
             return _answer(reply)
 
@@ -96,15 +120,24 @@ def _headers(header_map: Any) -> dict[str, str]:
     return headers
 
 
-def _body_mode(message: Any) -> BodyMode:
+def _request_body_mode(message: Any) -> BodyMode:
     # Envoy before 1.34 says nothing of its modes; BUFFERED is what our own configuration asks for.
     if not message.HasField("protocol_config"):
         return BodyMode.BUFFERED
-    number = message.protocol_config.request_body_mode
+    return _body_mode("request_body_mode", message.protocol_config.request_body_mode)
+
+
+def _response_body_mode(message: Any) -> BodyMode | None:
+    if not message.HasField("protocol_config"):
+        return None
+    return _body_mode("response_body_mode", message.protocol_config.response_body_mode)
+
+
+def _body_mode(name: str, number: int) -> BodyMode:
     try:
         return BodyMode(number)
     except ValueError as error:
-        raise PeerError(f"request_body_mode {number} is unknown") from error
+        raise PeerError(f"{name} {number} is unknown") from error
 
 
 def _subset(message: Any) -> str | tuple[str, ...] | None:
@@ -139,17 +172,37 @@ def _set(headers: tuple[tuple[str, str], ...]) -> list[HeaderValueOption]:
 
 @functools.lru_cache(maxsize=4096)
 def _steer(reply: Steer) -> bytes:
-    common = pb.CommonResponse(
-        header_mutation=pb.HeaderMutation(set_headers=_set(reply.set_headers), remove_headers=reply.remove_headers),
-        clear_route_cache=True,
-    )
-    pick = Struct(fields={DESTINATION: Value(string_value=reply.destination)})
-    metadata = Struct(fields={DESTINATION_NAMESPACE: Value(struct_value=pick)})
-    if reply.phase is Phase.REQUEST_BODY:
-        body = pb.BodyResponse(response=common)
-        return bytes(pb.ProcessingResponse(request_body=body, dynamic_metadata=metadata).SerializeToString())
+    options = (field(1, _overwriting(name, value)) for name, value in reply.set_headers)
+    removals = (field(2, name.encode()) for name in reply.remove_headers)
+    # HeaderMutation in CommonResponse, beside clear_route_cache, in HeadersResponse or BodyResponse.
+    changed = field(1, field(2, *options, *removals), b"\x28\x01")
+    # A map's entry in Struct: its key, and a Value, of a string within, of a Struct without.
+    pick = field(1, _DESTINATION, field(2, field(3, reply.destination.encode())))
+    metadata = field(1, _DESTINATION_NAMESPACE, field(2, field(5, pick)))
+    return field(_REPLY_FIELDS[reply.phase], changed) + field(8, metadata)
+
+
+@functools.lru_cache(maxsize=256)
+def _overwriting(name: str, value: str) -> bytes:
+    """Give a HeaderValueOption: a HeaderValue, and OVERWRITE_IF_EXISTS_OR_ADD."""
+    return field(1, field(1, name.encode()), field(3, value.encode())) + b"\x18\x02"
+
+
+@functools.lru_cache(maxsize=4096)
+def _around(number: int, body_bytes: int, *, end_of_stream: bool) -> tuple[bytes, bytes]:
+    """Give what stands before and behind a chunk's bytes, so that these are copied once."""
+    before = b"\x0a" + varint(body_bytes) if body_bytes else b""
+    behind = b"\x10\x01" if end_of_stream else b""
+    # StreamedBodyResponse in BodyMutation, CommonResponse, BodyResponse, ProcessingResponse.
+    for tag in (0x1A, 0x1A, 0x0A, number << 3 | 2):
+        before = bytes((tag,)) + varint(len(before) + body_bytes + len(behind)) + before
+    return before, behind
+
+
+def _tell(reply: Tell) -> bytes:
+    common = pb.CommonResponse(header_mutation=pb.HeaderMutation(set_headers=_set(reply.set_headers)))
     headers = pb.HeadersResponse(response=common)
-    return bytes(pb.ProcessingResponse(request_headers=headers, dynamic_metadata=metadata).SerializeToString())
+    return bytes(pb.ProcessingResponse(response_headers=headers).SerializeToString())
 
 
 def _answer(reply: Answer) -> bytes:

@@ -6,6 +6,7 @@ Rules of this file:
 - A stream's session is closed exactly once, whichever of end, reset, error and drain comes first.
 - A handler that returns ends its stream with OK. It may return while a read is pending, which grpcio then completes;
   cancelling the read would free memory that grpcio's core still writes to. So messages are read in a task beside it.
+- What grpcio's core holds of messages whose end has not come cannot be counted; its windows bound it for each stream.
 """
 
 import asyncio
@@ -17,11 +18,14 @@ import grpc.aio
 
 from argosy.api.names import MAX_BODY_BYTES
 from argosy.base.errors import PeerError, UserError
-from argosy.edge.rpc.ext_proc import Session
+from argosy.edge.changing import ChangingFiles
+from argosy.edge.rpc.ext_proc import OpenSession, Session
 from argosy.edge.rpc.ext_proc_codec import decode, encode
-from argosy.edge.rpc.health import health_handler
+from argosy.edge.rpc.health import ALWAYS, PICKER_NAMES, health_handler
+from argosy.edge.rpc.holding import DEFAULT, Bounds, Holding
 
 SERVICE: Final = "envoy.service.ext_proc.v3.ExternalProcessor"
+_Failure = tuple[grpc.StatusCode, str]
 _UNLIMITED: Final = 2**31 - 1
 _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # a second picker on a taken port must fail, not share it
@@ -37,79 +41,161 @@ _OPTIONS: Final = (
 )
 
 
+def server_credentials(files: ChangingFiles[tuple[bytes, bytes]]) -> grpc.ServerCredentials:
+    """Give credentials of a certificate and a key; each new connection gets those that the files hold then."""
+
+    def configuration() -> grpc.ServerCertificateConfiguration:
+        certificate, key = files.content
+        return grpc.ssl_server_certificate_configuration([(key, certificate)])
+
+    def fetch() -> grpc.ServerCertificateConfiguration | None:
+        return configuration() if files.changed() else None
+
+    return grpc.dynamic_ssl_server_credentials(configuration(), fetch)
+
+
+class _Stream:
+    """One stream: its session, and how it is to end."""
+
+    __slots__ = ("begun_s", "over", "replying_since_s", "session")
+
+    def __init__(self, session: Session, now_s: float) -> None:
+        self.session = session
+        self.over: asyncio.Future[_Failure | None] = asyncio.get_running_loop().create_future()
+        self.begun_s = now_s
+        self.replying_since_s: float | None = None
+        """Since when a message is being replied to: what is decided is not told before that is over."""
+
+    def end(self, failure: _Failure | None = None) -> None:
+        """End it, with OK unless with a failure."""
+        if not self.over.done():
+            self.over.set_result(failure)
+
+    def end_as(self, conversing: "asyncio.Future[_Failure | None]") -> None:
+        """End it as its conversation has ended."""
+        if conversing.cancelled():
+            self.end()
+        elif (error := conversing.exception()) is None:
+            self.end(conversing.result())
+        elif not self.over.done():
+            self.over.set_exception(error)
+
+    def is_overdue(self, before_s: float) -> bool:
+        """Whether it should have been decided, or its peer have taken a reply."""
+        is_stuck = self.replying_since_s is not None and self.replying_since_s < before_s
+        return is_stuck or (not self.session.decided and self.begun_s < before_s)
+
+
 class GrpcServer:
     """A `Server` on grpcio."""
 
-    def __init__(self, open_session: Callable[[], Session], server: grpc.aio.Server) -> None:
+    def __init__(self, open_session: OpenSession, server: grpc.aio.Server, bounds: Bounds) -> None:
         self.port = 0
         self._open_session = open_session
         self._server = server
+        self._bounds = bounds
+        self._holding = Holding(bounds.held_bytes)
         self._draining = False
-        self._streams: dict[asyncio.Future[None], Session] = {}
+        self._streams: set[_Stream] = set()
+        self._loop = asyncio.get_running_loop()
+        self._looking: asyncio.TimerHandle | None = None
 
     @property
     def streams(self) -> int:
         """Streams that are open now."""
         return len(self._streams)
 
+    async def start(self) -> None:
+        """Begin to serve."""
+        await self._server.start()
+        self._looking = self._loop.call_later(self._bounds.look_s, self._look)
+
     async def process(self, _unused: object, context: Any) -> None:
         """Serve one stream (the `Process` method)."""
-        session = self._open_session()
-        over = asyncio.get_running_loop().create_future()
-        self._streams[over] = session
-        conversing = asyncio.ensure_future(self._converse(session, context))
-        conversing.add_done_callback(lambda _done: _end(over))
+        traceparent = next((str(value) for name, value in context.invocation_metadata() if name == "traceparent"), "")
+        stream = _Stream(self._open_session(self._holding, traceparent), self._loop.time())
+        self._streams.add(stream)
+        conversing = asyncio.ensure_future(self._converse(stream, context))
+        conversing.add_done_callback(stream.end_as)
         try:
-            await over
+            failure = await stream.over
         finally:
-            del self._streams[over]
-            session.close()
-        if conversing.done() and (error := conversing.result()) is not None:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            self._streams.discard(stream)
+            stream.session.close()
+        if failure is not None:
+            await context.abort(*failure)
 
-    async def _converse(self, session: Session, context: Any) -> PeerError | None:
+    async def _converse(self, stream: _Stream, context: Any) -> _Failure | None:
+        session = stream.session
         try:
             while (data := await context.read()) is not grpc.aio.EOF:
-                await context.write(encode(session.receive(decode(data))))
+                stream.replying_since_s = self._loop.time()
+                await self._write(context, [encode(reply) for reply in session.receive(decode(data))])
+                stream.replying_since_s = None
                 if self._draining and session.settled:
                     break
         except PeerError as error:
-            return error
+            return grpc.StatusCode.INVALID_ARGUMENT, str(error)
         except grpc.aio.UsageError:
             # The stream was ended while this read was pending.
             return None
         return None
 
+    async def _write(self, context: Any, replies: list[bytes]) -> None:
+        waiting_bytes = sum(map(len, replies))
+        self._holding.change(waiting_bytes)
+        try:
+            for reply in replies:
+                await context.write(reply)
+                self._holding.change(-len(reply))
+                waiting_bytes -= len(reply)
+        finally:
+            self._holding.change(-waiting_bytes)
+
     async def drain(self, grace_s: float) -> None:
         """Take no more streams, end settled ones with OK, give the others `grace_s` to be settled."""
         self._draining = True
         stopped = asyncio.ensure_future(self._server.stop(grace_s))
-        for over, session in tuple(self._streams.items()):
-            if session.settled:
-                _end(over)
+        for stream in tuple(self._streams):
+            if stream.session.settled and stream.replying_since_s is None:
+                stream.end()
         await stopped
+        if self._looking is not None:
+            self._looking.cancel()
+
+    def _look(self) -> None:
+        unfinished_s = self._bounds.unfinished_s
+        before_s = self._loop.time() - unfinished_s
+        for stream in tuple(self._streams):
+            if stream.is_overdue(before_s):
+                stream.end((grpc.StatusCode.DEADLINE_EXCEEDED, f"unfinished for {unfinished_s:.0f} s"))
+        self._looking = self._loop.call_later(self._bounds.look_s, self._look)
 
 
-def _end(over: "asyncio.Future[None]") -> None:
-    if not over.done():
-        over.set_result(None)
-
-
-async def serve_ext_proc(address: str, open_session: Callable[[], Session], *, ready: Callable[[], bool]) -> GrpcServer:
-    """Serve ext_proc and health at `ip:port`. Raises `UserError` when the address cannot be used."""
+async def serve_ext_proc(
+    address: str,
+    open_session: OpenSession,
+    *,
+    ready: Callable[[], bool],
+    bounds: Bounds = DEFAULT,
+    credentials: grpc.ServerCredentials | None = None,
+) -> GrpcServer:
+    """Serve ext_proc and health at `ip:port`, over TLS with credentials. Raises `UserError`: the address is in use."""
     server = grpc.aio.server(options=_OPTIONS)
-    serving = GrpcServer(open_session, server)
+    serving = GrpcServer(open_session, server, bounds)
     handlers = {"Process": grpc.stream_stream_rpc_method_handler(serving.process)}
-    names = ("", "readiness", "liveness", SERVICE)
     server.add_generic_rpc_handlers(
         (
             grpc.method_handlers_generic_handler(SERVICE, handlers),
-            health_handler(names, always=("liveness",), ready=ready),
+            health_handler(PICKER_NAMES, always=ALWAYS, ready=ready),
         )
     )
     try:
-        serving.port = server.add_insecure_port(address)
+        if credentials is None:
+            serving.port = server.add_insecure_port(address)
+        else:
+            serving.port = server.add_secure_port(address, credentials)
     except RuntimeError as error:
         raise UserError(f"cannot serve ext_proc at {address}: {error}; is the port in use?") from error
-    await server.start()
+    await serving.start()
     return serving

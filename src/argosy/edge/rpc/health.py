@@ -11,8 +11,15 @@ import grpc
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
 SERVICE: Final = "grpc.health.v1.Health"
+PICKER_NAMES: Final = (
+    *("", "readiness", "liveness", "inference-extension"),
+    "envoy.service.ext_proc.v3.ExternalProcessor",
+)
+"""Names by which a picker's health is asked: by Kubernetes, by Envoy, by gateways and their conformance tests."""
+ALWAYS: Final = ("liveness",)
 SERVING: Final = 1
 NOT_SERVING: Final = 2
+_WORDS: Final = {0: "UNKNOWN", SERVING: "SERVING", NOT_SERVING: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}
 
 
 def health_handler(names: Collection[str], *, always: Collection[str] = (), ready: Callable[[], bool]) -> Any:
@@ -27,3 +34,19 @@ def health_handler(names: Collection[str], *, always: Collection[str] = (), read
         check, request_deserializer=StringValue.FromString, response_serializer=Int32Value.SerializeToString
     )
     return grpc.method_handlers_generic_handler(SERVICE, {"Check": handler})
+
+
+async def ask_health(authority: str, service: str, timeout_s: float) -> tuple[bool, str]:
+    """Say whether a service, or the server where it is empty, is SERVING, and what the answer was as a sentence."""
+    options = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))
+    async with grpc.aio.insecure_channel(authority, options=options) as channel:
+        check = channel.unary_unary(
+            f"/{SERVICE}/Check",
+            request_serializer=StringValue.SerializeToString,
+            response_deserializer=Int32Value.FromString,
+        )
+        try:
+            answer = await check(StringValue(value=service), timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            return False, f"grpc.health.v1 at {authority} failed: {error.code().name}: {error.details()}"
+    return answer.value == SERVING, f"grpc.health.v1 at {authority} says {_WORDS.get(answer.value, answer.value)}"

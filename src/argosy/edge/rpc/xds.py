@@ -1,17 +1,19 @@
 """The ADS server: snapshots by Gateway in, streams of Envoys served, their answers reported.
 
 An Envoy says by its node's cluster which Gateway it serves (`namespace/name`). Any number of Envoys may serve one.
+Other gateways are told of these reports too (peers.py).
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import grpc
 from envoy.service.discovery.v3 import discovery_pb2
 
 from argosy.base.endpoint import Endpoint
 from argosy.base.errors import UserError
+from argosy.edge.rpc.peers import ProxyState, Shown, States
 from argosy.edge.rpc.xds_encoding import Snapshot
 from argosy.edge.rpc.xds_session import Request, Response, Session
 
@@ -27,15 +29,6 @@ _OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
 )
-
-
-class ProxyState(NamedTuple):
-    """What one connected Envoy made of its configuration."""
-
-    gateway: str
-    node: str
-    accepted: bool
-    refusal: str
 
 
 class _Stream:
@@ -58,12 +51,12 @@ class XdsServer:
     `on_states` is called, with the states of all connected Envoys, whenever one of them changes.
     """
 
-    def __init__(self, address: Endpoint, on_states: Callable[[tuple[ProxyState, ...]], None]) -> None:
+    def __init__(self, address: Endpoint, on_states: Callable[[States], None]) -> None:
         self._address = address
         self._on_states = on_states
         self._snapshots: Mapping[str, Snapshot] = {}
         self._streams: set[_Stream] = set()
-        self._states: tuple[ProxyState, ...] = ()
+        self._shown = Shown()
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> Endpoint:
@@ -76,7 +69,8 @@ class XdsServer:
         )
         service = "envoy.service.discovery.v3.AggregatedDiscoveryService"
         methods = {"StreamAggregatedResources": handler}
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
+        ads = grpc.method_handlers_generic_handler(service, methods)
+        self._server.add_generic_rpc_handlers((ads, self._shown.handler()))
         try:
             port = self._server.add_insecure_port(str(self._address))
         except RuntimeError as error:
@@ -139,8 +133,8 @@ class XdsServer:
 
     def _report(self) -> None:
         states = tuple(sorted(stream.state for stream in self._streams))
-        if states != self._states:
-            self._states = states
+        if states != self._shown.states:
+            self._shown.show(states)
             self._on_states(states)
 
 

@@ -1,0 +1,1 @@
+"""Puts the installation on a cluster, and takes it off again."""

@@ -1,0 +1,1 @@
+"""The operator: LLMServices of a cluster into the objects that serve them."""

@@ -1,0 +1,1 @@
+"""Which endpoint probably holds the beginning of a prompt in its cache."""

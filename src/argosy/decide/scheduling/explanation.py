@@ -1,0 +1,184 @@
+"""Why a request went where it went: a decision made once more from its record, in figures and in one sentence."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from argosy.decide.routing.endpoints import PoolEndpoint
+from argosy.decide.scheduling.eligible import why_removed
+from argosy.decide.scheduling.loads import Load
+from argosy.decide.scheduling.plugins import COLUMNS
+from argosy.decide.scheduling.profiles import Profile
+from argosy.decide.scheduling.record import Record
+from argosy.decide.scheduling.schedule import Decision, schedule
+
+MAX_NAMED: Final = 8
+"""Endpoints that are named for each reason; the rest are counted."""
+_ALWAYS: Final = ("requests",)
+"""Columns that are shown whatever the plugins need."""
+
+
+class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+    """What one scorer says of a candidate, and what that counts."""
+
+    scorer: str
+    cost: float
+    weight: float
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """An endpoint that was judged; the least `cost` is best, unless a filter left it out.
+
+    `inputs` are the columns that the plugins were given, `judgements` what scorers made of them: the sum of cost times
+    weight is the candidate's cost.
+    """
+
+    endpoint: str
+    cost: float
+    left_out_by: str = ""
+    judgements: tuple[Judgement, ...] = ()
+    inputs: dict[str, float] = {}
+
+
+class Removed(msgspec.Struct, frozen=True, kw_only=True):
+    """Endpoints that could not have served, for one reason; some are named."""
+
+    why: str
+    count: int
+    endpoints: tuple[str, ...]
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """One decision. `lost_by` is what the runner-up's cost was above the pick's, 0 for a tie.
+
+    `prompt_blocks` is the prompt's length, in blocks of 1,024 bytes, of which the pick held `prompt_matched`.
+    """
+
+    request: str
+    at_s: float
+    sentence: str
+    outcome: str
+    pool: str = ""
+    route: str = ""
+    model: str = ""
+    profile: str = ""
+    prompt_blocks: float = 0.0
+    prompt_matched: float = 0.0
+    picked: str = ""
+    fallbacks: tuple[str, ...] = ()
+    runner_up: str = ""
+    lost_by: float | None = None
+    tied: tuple[str, ...] = ()
+    eligible: int = 0
+    candidates: tuple[Candidate, ...] = ()
+    removed: tuple[Removed, ...] = ()
+
+
+def explanation(record: Record, endpoints: Sequence[PoolEndpoint], profile: Profile | None) -> Explanation:
+    """Explain a record; `endpoints` are all of its pool at that moment, none where they are not known any more.
+
+    `profile` is the record's, None where that is not known any more.
+    """
+    said = Explanation(
+        request=record.request,
+        at_s=record.at_s,
+        sentence=f"It was refused: {record.refused}.",
+        outcome=_outcome(record),
+        pool=record.pool,
+        route=record.route,
+        model=record.model,
+        profile=record.profile.name if record.profile else "",
+        prompt_blocks=record.asked.size,
+        eligible=record.eligible,
+        removed=tuple(_removed(endpoints, record)),
+    )
+    if not record.candidates:
+        return said
+    if profile is None:
+        sentence = "It was decided by a profile that is not known any more."
+        return msgspec.structs.replace(said, sentence=sentence)
+    decision = schedule(profile, record.asked, record.candidates)
+    loads, costs = decision.candidates, decision.costs
+    comparable = len(loads) > 1 and loads[1].suspect == loads[0].suspect and not decision.left_out[1]
+    lost_by = costs[1] - costs[0] if comparable else None
+    tied = tuple(
+        str(load.endpoint)
+        for load, cost, out in zip(loads[1:], costs[1:], decision.left_out[1:], strict=True)
+        if cost == costs[0] and load.suspect == loads[0].suspect and not out
+    )
+    return msgspec.structs.replace(
+        said,
+        sentence=_sentence(record, decision, tied, lost_by),
+        prompt_matched=loads[0].matched,
+        picked=str(loads[0].endpoint),
+        fallbacks=tuple(map(str, decision.endpoints[1:])),
+        runner_up=str(loads[1].endpoint) if len(loads) > 1 else "",
+        lost_by=lost_by,
+        tied=tied,
+        candidates=tuple(_candidate(decision, index, profile) for index in range(len(loads))),
+    )
+
+
+def _candidate(decision: Decision, index: int, profile: Profile) -> Candidate:
+    load = decision.candidates[index]
+    judged = (Judgement(scorer=each.name, cost=each.costs[index], weight=each.weight) for each in decision.parts)
+    names = (*_ALWAYS, *(name for name in profile.inputs if name not in _ALWAYS))
+    return Candidate(
+        endpoint=str(load.endpoint),
+        cost=decision.costs[index],
+        left_out_by=decision.left_out[index],
+        judgements=tuple(judged),
+        inputs={name: float(COLUMNS[name](load)) for name in names},
+    )
+
+
+def _removed(endpoints: Iterable[PoolEndpoint], record: Record) -> Iterator[Removed]:
+    names: dict[str, list[str]] = {}
+    counts: Counter[str] = Counter()
+    for each in endpoints:
+        why = why_removed(each, record.subset, record.model or None)
+        if why is not None:
+            counts[why] += 1
+            if counts[why] <= MAX_NAMED:
+                names.setdefault(why, []).append(str(each.endpoint))
+    for why, named in names.items():
+        yield Removed(why=why, count=counts[why], endpoints=tuple(named))
+
+
+def _sentence(record: Record, decision: Decision, tied: Sequence[str], lost_by: float | None) -> str:
+    first = decision.candidates[0]
+    if record.eligible == 1:
+        return f"{first.endpoint} was picked: no other endpoint of pool {record.pool} could serve."
+    believed = _believed(record, first)
+    if tied:
+        others = f"{len(tied)} other{'' if len(tied) == 1 else 's'}"
+        return f"{first.endpoint} was picked: {believed}; as good as {others}, and picked longest ago."
+    second = decision.candidates[1]
+    if lost_by is not None:
+        costs = decision.costs
+        return (
+            f"{first.endpoint} was picked: {believed}; cost {costs[0]:.4g} against {costs[1]:.4g} of {second.endpoint}."
+        )
+    if decision.left_out[1]:
+        return f"{first.endpoint} was picked: {believed}; the filter {decision.left_out[1]} left out all others."
+    return f"{first.endpoint} was picked: {believed}; {second.endpoint} had just failed to take a request."
+
+
+def _believed(record: Record, load: Load) -> str:
+    under_way = load.held + load.foreign
+    said = f"{under_way} request{'' if under_way == 1 else 's'} under way there"
+    if not record.asked.size:
+        return said
+    share = min(load.matched / record.asked.size, 1.0)
+    return f"it holds {share:.0%} of the prompt, {said}"
+
+
+def _outcome(record: Record) -> str:
+    if record.refused:
+        return "refused"
+    by = f" by {record.served}" if record.served else ""
+    if record.took_s is None:
+        return f"under way{by}"
+    return f"{'answered' if record.answered else 'ended without an answer of 2xx'}{by} after {record.took_s:.3f} s"

@@ -1,0 +1,1 @@
+"""Preferences that narrow the candidates, one file each."""

@@ -1,0 +1,1 @@
+"""Orders of the candidates, one file each."""

@@ -1,0 +1,108 @@
+"""What a scheduling plugin is given, and what it gives.
+
+Rules of this file:
+
+- A plugin sees whole columns: one value for each candidate, in the candidates' order. It declares the columns it needs
+  as its `inputs`; these are recorded with every decision, so that the decision can be made once more from its record.
+- A plugin is a value: the same asked and columns give the same answer. Its parameters are the fields of its Struct.
+- Plugins do not know each other.
+
+Plugins are found by entry points: `argosy.filters`, `argosy.scorers`, `argosy.pickers`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
+from typing import Final, Protocol
+
+import msgspec
+
+from argosy.decide.scheduling.loads import Load
+
+Column = Sequence[float]
+Columns = Mapping[str, Column]
+
+
+class Asked(msgspec.Struct, frozen=True, gc=False):
+    """A request, as scheduling sees it.
+
+    `size` is its prompt's length in blocks, `dice` a number drawn for it, from 0 to 1, and `busy` the share of
+    candidates that had prompts to compute, lately, from 0 to 1.
+    """
+
+    size: float = 0.0
+    dice: float = 0.0
+    busy: float = 0.0
+
+
+class Plugin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """What a plugin may be made from: its fields are its parameters, in a file by their names in camelCase."""
+
+
+class Filter(Protocol):
+    """Narrows the candidates by preference; where it would keep none, all stay."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Columns that it needs."""
+
+    def keeps(self, asked: Asked, columns: Columns) -> Sequence[bool]:
+        """Say of each candidate whether it stays."""
+
+
+class Scorer(Protocol):
+    """Judges the candidates."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Columns that it needs."""
+
+    def costs(self, asked: Asked, columns: Columns) -> Column:
+        """Give the cost of sending the request to each candidate; the least is best."""
+
+
+class Picker(Protocol):
+    """Orders the candidates."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Columns that it needs."""
+
+    def order(self, asked: Asked, costs: Column, columns: Columns) -> Sequence[int]:
+        """Give the indices of all candidates, the pick first, then its fallbacks."""
+
+
+def _kv_usage(load: Load) -> float:
+    return 0.0 if load.signals is None or load.signals.kv_usage is None else load.signals.kv_usage
+
+
+def _waiting(load: Load) -> float:
+    return 0.0 if load.signals is None else load.signals.waiting
+
+
+COLUMNS: Final[Mapping[str, Callable[[Load], float]]] = {
+    "requests": lambda load: load.held + load.foreign,
+    "waiting": _waiting,
+    "kv_usage": _kv_usage,
+    **{
+        name: attrgetter(name)
+        for name in (
+            *("held", "foreign", "backlog", "under_way", "matched", "pressure"),
+            *("session", "adapter", "slowness", "suspect", "last_pick"),
+        )
+    },
+}
+"""The columns there are.
+
+`requests` under way, of which this picker `held` some and `foreign` are others'; `waiting` of them in the engine's
+queue, by its own count; `kv_usage` of its cache (0 to 1); `backlog`, blocks of prompts yet to compute; `under_way`,
+blocks of all prompts under way, cached or not; `matched`, blocks of this prompt that it holds; `pressure`, one by
+the age in s of what would leave its cache for the rest, 0 where there is room; `session`, 1 where the
+request's session was before; `adapter`, 1 where the request's model is a loaded adapter; `slowness`, by which factor
+its answers take longer than the fastest candidate's; `suspect`, 1 when it has just failed to take a request;
+`last_pick`, the number of its latest pick.
+"""
+
+
+def columns_of(candidates: Sequence[Load], inputs: Sequence[str]) -> dict[str, list[float]]:
+    """Give the columns of these names."""
+    return {name: list(map(COLUMNS[name], candidates)) for name in inputs}

@@ -1,0 +1,90 @@
+"""Profiles: plugins that decide together, ready to do so, and those that exist by name."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from argosy.api.scheduling import DEFAULT, Plugins, PluginSpec, ProfileSpec
+from argosy.base.errors import UserError
+from argosy.decide.scheduling.plugins import Filter, Picker, Scorer
+
+
+class WeightedScorer(msgspec.Struct, frozen=True, kw_only=True):
+    """A scorer, its name, and what its costs count."""
+
+    name: str
+    weight: float
+    scorer: Scorer
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """Plugins that are ready to decide; `inputs` are the columns that any of them needs."""
+
+    spec: ProfileSpec
+    filters: tuple[tuple[str, Filter], ...]
+    scorers: tuple[WeightedScorer, ...]
+    picker: Picker
+    inputs: tuple[str, ...]
+
+
+def _one(name: str, **parameters: float) -> tuple[PluginSpec, ...]:
+    return (PluginSpec(type=name, parameters=dict(parameters)),)
+
+
+PROFILES: Final[Mapping[str, ProfileSpec]] = {
+    spec.name: spec
+    for spec in (
+        ProfileSpec(name=DEFAULT, scorers=_one("expected-work")),
+        ProfileSpec(name="round-robin"),
+        ProfileSpec(name="least-requests", scorers=_one("requests")),
+        ProfileSpec(name="least-load", scorers=_one("backlog")),
+        ProfileSpec(name="least-ttft", scorers=_one("prefill")),
+        ProfileSpec(
+            name="weighted",
+            scorers=(
+                PluginSpec(type="queue", weight=2.0),
+                PluginSpec(type="kv-usage", weight=2.0),
+                PluginSpec(type="prefix", weight=3.0),
+            ),
+        ),
+        ProfileSpec(name="sticky-until-saturated", filters=_one("sticky"), scorers=_one("prefill")),
+        ProfileSpec(name="lmetric", scorers=_one("lmetric")),
+        ProfileSpec(name="dynamo", scorers=_one("dynamo")),
+        ProfileSpec(name="dynamo-tuned", scorers=_one("dynamo", prefillLoadScale=4.0)),
+    )
+}
+"""Profiles that exist by name. Weights of `weighted`: the chart default of llm-d-router."""
+
+
+def named(profile: str | ProfileSpec) -> ProfileSpec:
+    """Give the profile that a file means. Raises `UserError` for a name that is none."""
+    if not isinstance(profile, str):
+        return profile
+    found = PROFILES.get(profile)
+    if found is None:
+        raise UserError(f"profile: there is no `{profile}`; there are {', '.join(PROFILES)}, or write one of your own")
+    return found
+
+
+def built(spec: ProfileSpec, plugins: Plugins) -> Profile:
+    """Make a profile ready. Raises `UserError` that names the plugin, the field and what there is instead."""
+    filters = tuple((each.type, _plugin("filters", each, plugins.filters)) for each in spec.filters)
+    scorers = tuple(
+        WeightedScorer(name=each.type, weight=each.weight, scorer=_plugin("scorers", each, plugins.scorers))
+        for each in spec.scorers
+    )
+    picker = _plugin("picker", spec.picker, plugins.pickers)
+    inputs = {name for _, each in filters for name in each.inputs}
+    inputs.update(*(each.scorer.inputs for each in scorers), picker.inputs)
+    return Profile(spec=spec, filters=filters, scorers=scorers, picker=picker, inputs=tuple(sorted(inputs)))
+
+
+def _plugin(field: str, spec: PluginSpec, known: Mapping[str, type[Any]]) -> Any:
+    kind = known.get(spec.type)
+    if kind is None:
+        raise UserError(f"{field}: there is no plugin `{spec.type}`; there are {', '.join(sorted(known))}")
+    try:
+        return msgspec.convert(spec.parameters, kind)
+    except msgspec.ValidationError as error:
+        raise UserError(f"{field}: parameters of `{spec.type}`: {error}") from error

@@ -1,0 +1,103 @@
+"""Decisions that were made: what went into each, kept for a while, so that it can be asked for and made again.
+
+Rules of this file:
+
+- A state machine: decisions and their outcomes in, records out. It is bounded, whatever comes: so many candidates in
+  all records together, so many endpoints in all states of pools together. The oldest go first.
+- Nothing of a prompt is kept. Of a client's words only its request id is, cut to `MAX_ID`.
+- A pool's endpoints are kept once for each state of the pool, and not in every record.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from itertools import islice
+from typing import Final
+
+import msgspec
+
+from argosy.api.scheduling import ProfileSpec
+from argosy.decide.routing.endpoints import PoolEndpoint
+from argosy.decide.scheduling.loads import Load
+from argosy.decide.scheduling.plugins import Asked
+
+MAX_ID: Final = 128
+MAX_KEPT: Final = 65_536
+"""Records and their candidates, all together."""
+MAX_ENDPOINTS_KEPT: Final = 20_000
+
+
+class Record(msgspec.Struct, kw_only=True):
+    """One request: what was known when it was decided, and what came of it.
+
+    `at_s` is in seconds since 1970. `eligible` counts the endpoints that could have served, of which `candidates` were
+    judged, by `profile`, the best first. A refused request has a `refused` reason, and no candidates. `took_s` is None
+    while it is under way.
+    """
+
+    request: str
+    at_s: float
+    pool: str = ""
+    route: str = ""
+    model: str = ""
+    subset: frozenset[str] | None = None
+    eligible: int = 0
+    profile: ProfileSpec | None = None
+    asked: Asked = Asked()
+    candidates: tuple[Load, ...] = ()
+    refused: str = ""
+    served: str = ""
+    answered: bool = False
+    took_s: float | None = None
+
+
+class Records:
+    """The latest records of one picker."""
+
+    def __init__(self) -> None:
+        self._records: deque[tuple[Record, int]] = deque()
+        self._by_request: dict[str, tuple[Record, int]] = {}
+        self._kept = 0
+        self._states: OrderedDict[int, Sequence[PoolEndpoint]] = OrderedDict()
+        self._numbers: dict[int, int] = {}
+        self._last = 0
+        self._endpoints = 0
+
+    def add(self, record: Record, endpoints: Sequence[PoolEndpoint] = ()) -> None:
+        """Keep a record, and the state of its pool at that moment: the very same sequence until the pool changes."""
+        entry = (record, self._state_of(endpoints))
+        self._records.append(entry)
+        self._by_request[record.request] = entry
+        self._kept += 1 + len(record.candidates)
+        while self._kept > MAX_KEPT:
+            oldest_entry = self._records.popleft()
+            self._kept -= 1 + len(oldest_entry[0].candidates)
+            if self._by_request.get(oldest_entry[0].request) is oldest_entry:
+                del self._by_request[oldest_entry[0].request]
+
+    def find(self, request: str) -> tuple[Record, Sequence[PoolEndpoint]] | None:
+        """Give the latest record of a request id, and its pool's endpoints then: none where they are forgotten."""
+        entry = self._by_request.get(request[:MAX_ID])
+        if entry is None:
+            return None
+        record, state = entry
+        return record, self._states.get(state, ())
+
+    def _state_of(self, endpoints: Sequence[PoolEndpoint]) -> int:
+        """Give the number of a state of a pool; a state is the very same sequence, as long as it is kept."""
+        if not endpoints:
+            return 0
+        number = self._numbers.get(id(endpoints))
+        if number is None:
+            self._last += 1
+            number = self._numbers[id(endpoints)] = self._last
+            self._states[number] = endpoints
+            self._endpoints += len(endpoints)
+            while self._endpoints > MAX_ENDPOINTS_KEPT and len(self._states) > 1:
+                _, oldest = self._states.popitem(last=False)
+                self._endpoints -= len(oldest)
+                del self._numbers[id(oldest)]
+        return number
+
+    def latest(self, count: int) -> list[Record]:
+        """Give the newest records, newest first."""
+        return [record for record, _ in islice(reversed(self._records), count)]

@@ -1,0 +1,1 @@
+"""Judgements of the candidates, one file each."""

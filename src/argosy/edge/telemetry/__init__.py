@@ -1,0 +1,1 @@
+"""What is told of the work to those who look at it later."""

@@ -1,0 +1,1 @@
+"""Keys and certificates: made, read, and read again from files that change."""

@@ -1,0 +1,3 @@
+import pytest
+
+pytest.register_assert_rewrite("contracts.transport_contract")
