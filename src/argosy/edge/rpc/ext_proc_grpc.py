@@ -6,6 +6,8 @@ Rules of this file:
 - A stream's session is closed exactly once, whichever of end, reset, error and drain comes first.
 - A handler that returns ends its stream with OK. It may return while a read is pending, which grpcio then completes;
   cancelling the read would free memory that grpcio's core still writes to. So messages are read in a task beside it.
+- grpcio closes a connection as soon as its last stream has ended after a GOAWAY, and so resets it if something of the
+  peer's is on its way. So streams are ended first, and what comes of that is over before grpcio is told to stop.
 - What grpcio's core holds of messages whose end has not come cannot be counted; its windows bound it for each stream.
 """
 
@@ -26,6 +28,8 @@ from argosy.edge.rpc.holding import DEFAULT, Bounds, Holding
 
 SERVICE: Final = "envoy.service.ext_proc.v3.ExternalProcessor"
 _Failure = tuple[grpc.StatusCode, str]
+LINGER_S: Final = 0.25
+"""How long peers have to take note of the ends of streams."""
 _UNLIMITED: Final = 2**31 - 1
 _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # a second picker on a taken port must fail, not share it
@@ -155,11 +159,11 @@ class GrpcServer:
     async def drain(self, grace_s: float) -> None:
         """Take no more streams, end settled ones with OK, give the others `grace_s` to be settled."""
         self._draining = True
-        stopped = asyncio.ensure_future(self._server.stop(grace_s))
         for stream in tuple(self._streams):
             if stream.session.settled and stream.replying_since_s is None:
                 stream.end()
-        await stopped
+        await asyncio.sleep(LINGER_S)
+        await self._server.stop(grace_s)
         if self._looking is not None:
             self._looking.cancel()
 

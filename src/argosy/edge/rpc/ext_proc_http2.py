@@ -5,6 +5,8 @@ Rules of this file:
 - Who does not take what we write is not read from: so what waits for a peer stays within what the kernel and one read
   make. Who takes nothing for long is cut off.
 - A new connection is shown the certificate that the files hold then.
+- Who is said goodbye to closes the connection. If we closed it while something of theirs is on its way, the kernel
+  would answer that with a reset, and Envoy drops what it has not read by then: ends with OK among it.
 """
 
 import asyncio
@@ -22,6 +24,8 @@ from argosy.edge.rpc.holding import DEFAULT, Bounds, Holding
 BACKLOG: Final = 4096
 HELLO_S: Final = 10.0
 """How long a client may take to say that it speaks HTTP/2."""
+LINGER_S: Final = 1.0
+"""How long a peer may take to close a connection that is over."""
 STUCK_S: Final = 60.0
 """How long a connection may take nothing of what waits for it."""
 
@@ -37,6 +41,7 @@ class _Protocol(asyncio.Protocol):
         self._since_s = self._loop.time()
         self._is_stuck = False
         self._stuck_bytes = 0
+        self._lingering: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no subclass of asyncio's.
@@ -47,6 +52,8 @@ class _Protocol(asyncio.Protocol):
         self.flush()
 
     def data_received(self, data: bytes) -> None:
+        if self._lingering is not None:
+            return
         self.connection.receive(data, self._loop.time())
         self.flush()
 
@@ -64,18 +71,26 @@ class _Protocol(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._server.protocols.discard(self)
+        if self._lingering is not None:
+            self._lingering.cancel()
         self._count(0)
         self.connection.lose()
         self._server.note_change()
 
     def flush(self) -> None:
-        """Write what there is; close when that is the last."""
-        if self.transport is None or self.transport.is_closing():
+        """Write what there is; say goodbye when that is the last."""
+        if self.transport is None or self.transport.is_closing() or self._lingering is not None:
             return
         out = self.connection.take()
         if out:
             self.transport.write(out)
-        if self.connection.over:
+        if not self.connection.over:
+            return
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            self._lingering = self._loop.call_later(LINGER_S, self.transport.abort)
+        else:
+            # TLS says goodbye by itself, and waits for the peer's.
             self.transport.close()
 
     def look(self, now_s: float) -> None:
