@@ -87,8 +87,10 @@ class _Protocol(asyncio.Protocol):
         if not self.connection.over:
             return
         if self.transport.can_write_eof():
-            self.transport.write_eof()
             self._lingering = self._loop.call_later(LINGER_S, self.transport.abort)
+            # A peer that has reset the connection is about to be noticed.
+            with contextlib.suppress(OSError):
+                self.transport.write_eof()
         else:
             # TLS says goodbye by itself, and waits for the peer's.
             self.transport.close()
