@@ -21,7 +21,7 @@ from typing import Any
 
 import aiohttp
 
-from _processes import cpu_s, family, pss_mb
+from harness.usage import cpu_s, family, pss_mb
 
 ROOT = Path(__file__).resolve().parent.parent
 ARGOSY = [sys.executable, "-m", "argosy"]

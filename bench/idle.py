@@ -16,11 +16,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from _processes import cpu_s, pss_mb
 from argosy.edge.kube.memory import InMemoryStore
 from argosy.edge.kube.serve import serve_store
 from harness.picker_process import picker_process
 from harness.services import gateway, gateway_class, service
+from harness.usage import cpu_s, pss_mb
 
 ENDPOINTS = 100
 PORT = 8000

@@ -23,7 +23,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import msgspec
 
-from _processes import cpu_s, peak_mb
 from argosy.api.containers import Container
 from argosy.api.coordination import Event
 from argosy.api.kubernetes import Namespace, Pod, PodSpec, Service, ServiceAccount
@@ -37,6 +36,7 @@ from argosy.edge.kube.connection import settings_of_kubeconfig
 from harness import go_programs
 from harness.control_plane import ControlPlane, cannot_run_reason, control_plane
 from harness.kinds import install_kinds
+from harness.usage import cpu_s, peak_mb
 
 NAMESPACES = 20
 REPLICAS = 2

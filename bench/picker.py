@@ -23,7 +23,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from _processes import cpu_s, pss_mb
 from argosy.api.names import ENGINE_PORT, SERVICE_LABEL
 from argosy.api.objects import Key
 from argosy.base.endpoint import Endpoint
@@ -31,6 +30,7 @@ from gateway import PEER_PYTHON, free_port
 from harness.dataplane import DataPlane, data_plane
 from harness.foreign_gateway import foreign_gateway
 from harness.picker_process import picker_process
+from harness.usage import cpu_s, pss_mb
 
 SIZES = (1_000, 10_000, 100_000, 400_000)
 CONNECTIONS = 16

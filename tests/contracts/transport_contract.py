@@ -181,7 +181,7 @@ class TransportContract:
         await serving.server.drain(0.0)
         await until(lambda: set(serving.closed) <= {1}, within_s=5)
         assert serving.server.streams == 0
-        await until(lambda: serving.holding.held_bytes == 0, within_s=5)
+        await until(lambda: serving.server is not None and serving.server.held_bytes == 0, within_s=5)
 
     @pytest.fixture
     async def client(self, serving: Serving) -> AsyncIterator[Client]:

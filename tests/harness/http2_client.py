@@ -2,7 +2,7 @@
 
 import random
 import struct
-from typing import Any
+from typing import Any, Protocol
 
 import h2.config
 import h2.connection
@@ -83,13 +83,39 @@ def echo(connection: ServerConnection, events: list[Event]) -> None:
                 pass
 
 
+class Speech(Protocol):
+    """What is said within frames."""
+
+    def request(self) -> list[tuple[str, str]]:
+        """Give the head of a request."""
+
+    def data(self, stream_id: int) -> bytes:
+        """Give what is said next on a stream."""
+
+
+class Gibberish:
+    """Requests of nobody's service, and data that means nothing."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+
+    def request(self) -> list[tuple[str, str]]:
+        return REQUEST
+
+    def data(self, _stream_id: int) -> bytes:
+        return b"d" * self._rng.choice((0, 1, 5, 100, 16_384))
+
+
 class Mischief:
     """Makes frames: right ones, almost right ones and wrong ones, on streams that are open as often as not."""
 
-    def __init__(self, rng: random.Random, strange_share: float) -> None:
+    def __init__(self, rng: random.Random, strange_share: float, speech: Speech | None = None) -> None:
         self._rng = rng
         self._strange_share = strange_share
         """How often a frame is about a stream that is not open."""
+        self._speech = speech or Gibberish(rng)
+        self.has_cut = False
+        """Whether a frame was cut short, so that nobody can tell where the next one begins."""
         self._encoder = Encoder()
         self._next = 1
         self._open: list[int] = []
@@ -103,11 +129,15 @@ class Mischief:
         """Give the first bytes of a connection; not `politely`: of any kind."""
         window = self._rng.choice((0, 5, 65_535, 2**31 - 1))
         first = frames.PREFACE + frames.settings({Setting.INITIAL_WINDOW_SIZE: window})
-        return first if politely else self._rng.choice((first[: self._rng.randrange(len(first))] + self._any(), first))
+        if politely or self._rng.random() < 0.5:
+            return first
+        self.has_cut = True
+        return first[: self._rng.randrange(len(first))] + self._any()
 
     def opening(self) -> bytes:
-        """Open a few streams."""
-        return b"".join(self._begin() for _ in range(self._rng.randrange(1, 5)))
+        """Open a few streams, and begin to speak on them."""
+        begun = (self._begin() + self._data_on(self._open[-1]) for _ in range(self._rng.randrange(1, 5)))
+        return b"".join(begun)
 
     def frame(self, wrong_share: float) -> bytes:
         """Give a frame, or a few that belong together."""
@@ -121,7 +151,7 @@ class Mischief:
 
     def _headers(self) -> bytes:
         more = [(f"x-{self._rng.randrange(40)}", "v" * self._rng.choice((0, 3, 200)))] * self._rng.randrange(3)
-        return bytes(self._encoder.encode([*REQUEST, *more]))
+        return bytes(self._encoder.encode([*self._speech.request(), *more]))
 
     def _opened(self) -> int:
         stream_id, self._next = self._next, self._next + 2
@@ -140,8 +170,13 @@ class Mischief:
         return first + frames.frame(frames.CONTINUATION, frames.END_HEADERS, stream_id, block[at:])
 
     def _data(self) -> bytes:
-        size = self._rng.choice((0, 1, 5, 100, 16_384))
-        return frames.frame(frames.DATA, 0, self._stream(), b"d" * size)
+        return self._data_on(self._stream())
+
+    def _data_on(self, stream_id: int) -> bytes:
+        data = self._speech.data(stream_id)
+        size = self._rng.choice((frames.SMALLEST_MAX_FRAME, len(data) // 2 + 1))
+        pieces = (data[at : at + size] for at in range(0, max(len(data), 1), size))
+        return b"".join(frames.frame(frames.DATA, 0, stream_id, piece) for piece in pieces)
 
     def _padded(self) -> bytes:
         padding = self._rng.randrange(15)
@@ -177,6 +212,7 @@ class Mischief:
         return frames.frame(rng.randrange(14), rng.randrange(256), self._stream(), payload)
 
     def _cut(self) -> bytes:
+        self.has_cut = True
         whole = self._rng.choice(self._makers)()
         return whole[: self._rng.randrange(len(whole))]
 

@@ -29,6 +29,7 @@ from argosy.edge.rpc.ext_proc_codec import decode, decode_generated, encode
 from argosy.edge.rpc.wire import body_of
 
 BASE64_POST, BASE64_200 = "UE9TVA==", "MjAw"
+NO_STATUS = {"key": ":status", "value": "9" * 5000}
 
 
 def message(**fields: Any) -> bytes:
@@ -105,6 +106,7 @@ SERVED = ("envoy.lb", "x-gateway-destination-endpoint-served")
             ResponseHeaders(status=0, served="127.0.0.1:8001"),
         ),
         ({"response_headers": {}, "attributes": {"other": {}}}, ResponseHeaders(status=0)),
+        ({"response_headers": {"headers": {"headers": [NO_STATUS]}}}, ResponseHeaders(status=0)),
         ({"response_body": {"body": "e30="}}, ResponseBody(body=b"{}")),
         ({"response_body": {"body": "e30=", "end_of_stream": True}}, ResponseBody(body=b"{}", end_of_stream=True)),
         ({"response_trailers": {}}, ResponseTrailers()),

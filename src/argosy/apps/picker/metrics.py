@@ -70,6 +70,10 @@ class PickerMetrics:
             "argosy_prefix_blocks", "Distinct blocks of prompts that endpoints are taken to hold"
         )
         self._streams = gauge("argosy_ext_proc_streams", "ext_proc streams that are open")
+        self._held_bytes = gauge(
+            "argosy_ext_proc_held_bytes",
+            "Bytes held for proxies: bodies that have not come whole, replies that are not taken, tables of headers",
+        )
         self._request_seconds = _request_seconds(registry)
         self._loads: Callable[[], Mapping[Key, Sequence[Load]]] = dict
         registry.register(RouterMetrics(self._figures))
@@ -86,9 +90,10 @@ class PickerMetrics:
         """Give everything in Prometheus' text format."""
         return generate_latest(self._registry)
 
-    def count_streams_with(self, streams: Callable[[], int]) -> None:
-        """Ask `streams` how many are open, whenever somebody wants to know."""
+    def count_streams_with(self, streams: Callable[[], int], held_bytes: Callable[[], int]) -> None:
+        """Ask `streams` how many are open, and `held_bytes` what is held, whenever somebody wants to know."""
         self._streams.set_function(streams)
+        self._held_bytes.set_function(held_bytes)
 
     def judge_scheduling_with(self, usable: Callable[[], bool]) -> None:
         """Ask `usable` whether the scheduling file is in force, whenever somebody wants to know."""

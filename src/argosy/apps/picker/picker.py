@@ -44,6 +44,8 @@ from argosy.edge.rpc.ext_proc import Answer
 
 MAX_EXPLANATION: Final = 1024
 """Characters of an explanation in a header."""
+MAX_DIGITS: Final = 18
+"""Of an announced length; what has more is too large by its first ones already."""
 MAX_PROFILES: Final = 8
 """Profiles that are remembered, so that what was decided by them can be explained."""
 _REMOVED: Final = frozenset((*STEERING_HEADERS, *INPUT_HEADER_NAMES))
@@ -102,7 +104,8 @@ class Picker:
         encoding = head.headers.get("content-encoding", "identity")
         if encoding.lower() != "identity" and self._by_head(head) is None:
             return self._refused(answers.encoded(encoding), head)
-        length = head.headers.get("content-length", "")
+        # Python reads no numbers of thousands of digits.
+        length = head.headers.get("content-length", "")[:MAX_DIGITS]
         if length.isdecimal() and int(length) > MAX_BODY_BYTES:
             return self._refused(answers.too_large(int(length)), head)
         return None

@@ -83,7 +83,7 @@ async def serve_picker(
         learner.learn()
         decider = witnessed(picker, witnesses)
         server = await transport(settings.address, functools.partial(PickerSession, decider), ready=is_ready.is_set)
-        metrics.count_streams_with(lambda: server.streams)
+        metrics.count_streams_with(lambda: server.streams, lambda: server.held_bytes)
         async with asyncio.TaskGroup() as group:
             observer = EngineObserver(picker, metrics)
             background = [

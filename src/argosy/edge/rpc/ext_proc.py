@@ -175,6 +175,10 @@ class Server(Protocol):
     def streams(self) -> int:
         """Streams that are open now."""
 
+    @property
+    def held_bytes(self) -> int:
+        """What is held for its peers now."""
+
     async def drain(self, grace_s: float) -> None:
         """Take no more streams, end settled ones with OK, and give the others so much time to be settled."""
 

@@ -48,6 +48,7 @@ ATTRIBUTES_NAMESPACE: Final = "envoy.filters.http.ext_proc"
 _REPLY_FIELDS: Final = {Phase.REQUEST_HEADERS: 1, Phase.REQUEST_BODY: 3, Phase.RESPONSE_BODY: 4}
 _DESTINATION: Final = field(1, DESTINATION.encode())
 _DESTINATION_NAMESPACE: Final = field(1, DESTINATION_NAMESPACE.encode())
+_STATUS_DIGITS: Final = 3
 _OVERWRITE: Final = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 
@@ -81,7 +82,7 @@ def decode_generated(data: bytes | memoryview) -> Message:
         case "response_headers":
             status = _headers(message.response_headers.headers).get(":status", "")
             return ResponseHeaders(
-                status=int(status) if status.isdecimal() else 0,
+                status=int(status) if len(status) == _STATUS_DIGITS and status.isdecimal() else 0,
                 served=_served(message),
                 response_body_mode=_response_body_mode(message),
             )

@@ -109,6 +109,11 @@ class GrpcServer:
         """Streams that are open now."""
         return len(self._streams)
 
+    @property
+    def held_bytes(self) -> int:
+        """What is held for its peers now."""
+        return self._holding.held_bytes
+
     async def start(self) -> None:
         """Begin to serve."""
         await self._server.start()

@@ -128,6 +128,11 @@ class Http2Server:
         """Streams that are open now."""
         return sum(protocol.connection.streams for protocol in self.protocols)
 
+    @property
+    def held_bytes(self) -> int:
+        """What is held for its peers now."""
+        return self.holding.held_bytes
+
     async def listen(self, address: str, context: ssl.SSLContext | None) -> None:
         """Begin to serve. Raises `OSError` when the address cannot be used."""
         host, _, port = address.rpartition(":")
