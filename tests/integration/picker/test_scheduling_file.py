@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from harness.picker_process import Client, PickerProcess, client_of, destination, picker_process
 from harness.waiting import until
@@ -73,3 +74,41 @@ async def test_a_picker_serves_by_the_default_while_its_file_is_bad(store_addres
         assert await profile_of(picker, client, "r") == "default"
         assert await usable(picker) == 0
         assert "profile: there is no `nonsense`" in picker.log.read_text()
+
+
+PLUGIN = """
+from argosy.decide.scheduling.plugins import Plugin
+
+
+class Wild(Plugin, frozen=True):
+    inputs = ("requests",)
+
+    def costs(self, asked, columns):
+        return [1 / requests for requests in columns["requests"]]
+"""
+
+
+async def test_a_plugin_of_somebody_else_that_raises_does_not_end_a_request(
+    store_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = tmp_path / "site"
+    metadata = site / "wild-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (site / "wild.py").write_text(PLUGIN)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: wild\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[argosy.scorers]\nwild = wild:Wild\n")
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    file = tmp_path / "scheduling.yaml"
+    file.write_text(f"{HEAD}profile: {{name: mine, scorers: [{{type: wild}}]}}\n")
+    async with (
+        picker_process(store_address, tmp_path, "--scheduling", str(file)) as picker,
+        client_of(picker.address) as client,
+    ):
+        # Nothing is under way, so it divides by 0.
+        assert await profile_of(picker, client, "r") == "mine"
+        assert await picker.metric("argosy_scheduling_failures_total", kind="scorer", plugin="wild") == 1
+        assert await usable(picker) == 1
+        async with picker.page("/debug/decisions/r") as page:
+            said = (await page.json(content_type=None))["sentence"]
+        assert said.startswith("scorer wild failed: ZeroDivisionError: division by zero; the default decided: ")
+        assert await picker.metric("argosy_reservations") == 0

@@ -37,6 +37,11 @@ class PickerMetrics:
             "argosy_served_not_picked", "Answers by an endpoint that the pick did not name", ["pool"]
         )
         self._refused = counter("argosy_refused", "Requests that the picker answered itself with an error", ["reason"])
+        self._scheduling_failures = counter(
+            "argosy_scheduling_failures",
+            "Requests that the built-in default decided, since a plugin of the scheduling profile failed",
+            ["kind", "plugin"],
+        )
         self._scrapes = counter("argosy_scrapes", "Scrapes of engines", ["result"])
         self._decision_lines = counter(
             "argosy_decision_lines",
@@ -172,6 +177,10 @@ class PickerMetrics:
     def refused(self, reason: str) -> None:
         """Count a refusal; `reason` is one of the names in `answers`."""
         self._refused.labels(reason).inc()
+
+    def scheduling_failed(self, kind: str, plugin: str) -> None:
+        """Count a failure of a plugin; `plugin` is its name in a profile."""
+        self._scheduling_failures.labels(kind, plugin).inc()
 
     def scraped(self, *, ok: bool) -> None:
         """Count a scrape."""

@@ -25,6 +25,7 @@ from argosy.apps.picker import answers
 from argosy.apps.picker.answers import Refusal
 from argosy.apps.picker.metrics import PickerMetrics
 from argosy.apps.picker.pick import Pick, RequestHead
+from argosy.apps.picker.plugin_failures import PluginFailures
 from argosy.apps.picker.world import EMPTY, World
 from argosy.base.endpoint import Endpoint
 from argosy.decide.prefixes.prompt import BLOCK_BYTES, prompt_of
@@ -74,6 +75,7 @@ class Picker:
         self._clock = clock
         self._now = now
         self._reader = BodyReader()
+        self._failures = PluginFailures(metrics)
         self._world = EMPTY
         metrics.show_loads_with(self.believed)
         metrics.count_prefix_blocks_with(lambda: self.beliefs.blocks)
@@ -198,6 +200,9 @@ class Picker:
         record.asked = Asked(wanted.prompt.size, self._rng.random(), self.beliefs.busy)
         decision = schedule(profile, record.asked, candidates)
         record.candidates = decision.candidates
+        if decision.failure is not None:
+            record.failure = decision.failure
+            self._failures.add(decision.failure, began_s)
         self.records.add(record, endpoints)
         return self._reserved(pool, decision.endpoints, head, (inputs, wanted), began_s, record)
 

@@ -9,8 +9,8 @@ import msgspec
 from argosy.decide.routing.endpoints import PoolEndpoint
 from argosy.decide.scheduling.eligible import why_removed
 from argosy.decide.scheduling.loads import Load
-from argosy.decide.scheduling.plugins import COLUMNS
-from argosy.decide.scheduling.profiles import Profile
+from argosy.decide.scheduling.plugins import COLUMNS, Failure
+from argosy.decide.scheduling.profiles import BUILT_IN, Profile
 from argosy.decide.scheduling.record import Record
 from argosy.decide.scheduling.schedule import Decision, schedule
 
@@ -53,6 +53,7 @@ class Removed(msgspec.Struct, frozen=True, kw_only=True):
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """One decision. `lost_by` is what the runner-up's cost was above the pick's, 0 for a tie.
 
+    `failure` is why the built-in default decided in the place of the profile.
     `prompt_blocks` is the prompt's length, in blocks of 1,024 bytes, of which the pick held `prompt_matched`.
     """
 
@@ -72,6 +73,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     lost_by: float | None = None
     tied: tuple[str, ...] = ()
     eligible: int = 0
+    failure: Failure | None = None
     candidates: tuple[Candidate, ...] = ()
     removed: tuple[Removed, ...] = ()
 
@@ -92,10 +94,14 @@ def explanation(record: Record, endpoints: Sequence[PoolEndpoint], profile: Prof
         profile=record.profile.name if record.profile else "",
         prompt_blocks=record.asked.size,
         eligible=record.eligible,
+        failure=record.failure,
         removed=tuple(_removed(endpoints, record)),
     )
     if not record.candidates:
         return said
+    if record.failure is not None:
+        # Whoever raised once need not do so again.
+        profile = BUILT_IN
     if profile is None:
         sentence = "It was decided by a profile that is not known any more."
         return msgspec.structs.replace(said, sentence=sentence)
@@ -110,7 +116,7 @@ def explanation(record: Record, endpoints: Sequence[PoolEndpoint], profile: Prof
     )
     return msgspec.structs.replace(
         said,
-        sentence=_sentence(record, decision, tied, lost_by),
+        sentence=f"{_failed(record)}{_sentence(record, decision, tied, lost_by)}",
         prompt_matched=loads[0].matched,
         picked=str(loads[0].endpoint),
         fallbacks=tuple(map(str, decision.endpoints[1:])),
@@ -164,6 +170,10 @@ def _sentence(record: Record, decision: Decision, tied: Sequence[str], lost_by: 
     if decision.left_out[1]:
         return f"{first.endpoint} was picked: {believed}; the filter {decision.left_out[1]} left out all others."
     return f"{first.endpoint} was picked: {believed}; {second.endpoint} had just failed to take a request."
+
+
+def _failed(record: Record) -> str:
+    return "" if record.failure is None else f"{record.failure}; the default decided: "
 
 
 def _believed(record: Record, load: Load) -> str:

@@ -6,6 +6,7 @@ Rules of this file:
   as its `inputs`; these are recorded with every decision, so that the decision can be made once more from its record.
 - A plugin is a value: the same asked and columns give the same answer. Its parameters are the fields of its Struct.
 - Plugins do not know each other.
+- A plugin may be anybody's: one that raises, or gives what cannot be used, does not decide.
 
 Plugins are found by entry points: `argosy.filters`, `argosy.scorers`, `argosy.pickers`.
 """
@@ -18,6 +19,8 @@ import msgspec
 
 from argosy.decide.scheduling.loads import Load
 
+MAX_WHY: Final = 200
+"""Characters that are kept of why a plugin failed."""
 Column = Sequence[float]
 Columns = Mapping[str, Column]
 
@@ -69,6 +72,28 @@ class Picker(Protocol):
 
     def order(self, asked: Asked, costs: Column, columns: Columns) -> Sequence[int]:
         """Give the indices of all candidates, the pick first, then its fallbacks."""
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A plugin that failed in a decision: `kind` is filter, scorer or picker, `plugin` its name in the profile.
+
+    `why` is one line of ASCII, cut to `MAX_WHY`: what it holds is somebody's.
+    """
+
+    kind: str
+    plugin: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.plugin} failed: {self.why}"
+
+
+class PluginFailed(Exception):  # noqa: N818 (named for what it says)
+    """A plugin raised, or gave what cannot be used. Never leaves `schedule`, unless the built-in default failed."""
+
+    def __init__(self, kind: str, plugin: str, why: str) -> None:
+        super().__init__(why)
+        self.failure = Failure(kind=kind, plugin=plugin, why=ascii(why)[1:-1][:MAX_WHY])
 
 
 def _kv_usage(load: Load) -> float:

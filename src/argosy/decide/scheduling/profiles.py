@@ -1,5 +1,6 @@
 """Profiles: plugins that decide together, ready to do so, and those that exist by name."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -7,7 +8,9 @@ import msgspec
 
 from argosy.api.scheduling import DEFAULT, Plugins, PluginSpec, ProfileSpec
 from argosy.base.errors import UserError
-from argosy.decide.scheduling.plugins import Filter, Picker, Scorer
+from argosy.decide.scheduling.pickers.least import Least
+from argosy.decide.scheduling.plugins import COLUMNS, Filter, Picker, Scorer
+from argosy.decide.scheduling.scorers.expected_work import ExpectedWork
 
 
 class WeightedScorer(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +60,18 @@ PROFILES: Final[Mapping[str, ProfileSpec]] = {
 """Profiles that exist by name. Weights of `weighted`: the chart default of llm-d-router."""
 
 
+_LEAST_WORK: Final = ExpectedWork()
+_LEAST_FIRST: Final = Least()
+BUILT_IN: Final = Profile(
+    spec=PROFILES[DEFAULT],
+    filters=(),
+    scorers=(WeightedScorer(name="expected-work", weight=1.0, scorer=_LEAST_WORK),),
+    picker=_LEAST_FIRST,
+    inputs=tuple(sorted({*_LEAST_WORK.inputs, *_LEAST_FIRST.inputs})),
+)
+"""The profile `default` whatever is installed under the names of its plugins: it decides where others fail."""
+
+
 def named(profile: str | ProfileSpec) -> ProfileSpec:
     """Give the profile that a file means. Raises `UserError` for a name that is none."""
     if not isinstance(profile, str):
@@ -69,22 +84,35 @@ def named(profile: str | ProfileSpec) -> ProfileSpec:
 
 def built(spec: ProfileSpec, plugins: Plugins) -> Profile:
     """Make a profile ready. Raises `UserError` that names the plugin, the field and what there is instead."""
-    filters = tuple((each.type, _plugin("filters", each, plugins.filters)) for each in spec.filters)
+    filters = tuple((each.type, _plugin("filters", each, plugins.filters, "keeps")) for each in spec.filters)
     scorers = tuple(
-        WeightedScorer(name=each.type, weight=each.weight, scorer=_plugin("scorers", each, plugins.scorers))
+        WeightedScorer(name=each.type, weight=_weight(each), scorer=_plugin("scorers", each, plugins.scorers, "costs"))
         for each in spec.scorers
     )
-    picker = _plugin("picker", spec.picker, plugins.pickers)
+    picker = _plugin("picker", spec.picker, plugins.pickers, "order")
     inputs = {name for _, each in filters for name in each.inputs}
     inputs.update(*(each.scorer.inputs for each in scorers), picker.inputs)
     return Profile(spec=spec, filters=filters, scorers=scorers, picker=picker, inputs=tuple(sorted(inputs)))
 
 
-def _plugin(field: str, spec: PluginSpec, known: Mapping[str, type[Any]]) -> Any:
+def _weight(spec: PluginSpec) -> float:
+    if not math.isfinite(spec.weight):
+        raise UserError(f"scorers: the weight of `{spec.type}` is {spec.weight}; give it a finite number")
+    return spec.weight
+
+
+def _plugin(field: str, spec: PluginSpec, known: Mapping[str, type[Any]], method: str) -> Any:
     kind = known.get(spec.type)
     if kind is None:
         raise UserError(f"{field}: there is no plugin `{spec.type}`; there are {', '.join(sorted(known))}")
     try:
-        return msgspec.convert(spec.parameters, kind)
+        plugin = msgspec.convert(spec.parameters, kind)
+        unknown, usable = [name for name in plugin.inputs if name not in COLUMNS], callable(getattr(plugin, method))
     except msgspec.ValidationError as error:
         raise UserError(f"{field}: parameters of `{spec.type}`: {error}") from error
+    except Exception as error:  # somebody's code may do anything
+        raise UserError(f"{field}: `{spec.type}` cannot be used: {error!r}; ask whoever made it") from error
+    if unknown or not usable:
+        why = f"it asks for the column {unknown[0]}; there are {', '.join(COLUMNS)}" if unknown else f"no `{method}()`"
+        raise UserError(f"{field}: `{spec.type}` cannot be used: {why}")
+    return plugin

@@ -18,7 +18,7 @@ import msgspec
 from argosy.api.scheduling import ProfileSpec
 from argosy.decide.routing.endpoints import PoolEndpoint
 from argosy.decide.scheduling.loads import Load
-from argosy.decide.scheduling.plugins import Asked
+from argosy.decide.scheduling.plugins import Asked, Failure
 
 MAX_ID: Final = 128
 MAX_KEPT: Final = 65_536
@@ -30,8 +30,8 @@ class Record(msgspec.Struct, kw_only=True):
     """One request: what was known when it was decided, and what came of it.
 
     `at_s` is in seconds since 1970. `eligible` counts the endpoints that could have served, of which `candidates` were
-    judged, by `profile`, the best first. A refused request has a `refused` reason, and no candidates. `took_s` is None
-    while it is under way.
+    judged, by `profile`, the best first; by the built-in default where one of its plugins had a `failure`. A refused
+    request has a `refused` reason, and no candidates. `took_s` is None while it is under way.
     """
 
     request: str
@@ -44,6 +44,7 @@ class Record(msgspec.Struct, kw_only=True):
     profile: ProfileSpec | None = None
     asked: Asked = Asked()
     candidates: tuple[Load, ...] = ()
+    failure: Failure | None = None
     refused: str = ""
     served: str = ""
     answered: bool = False
