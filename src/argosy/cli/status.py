@@ -81,6 +81,8 @@ def show(observation: "Observation", console: Any, *, on_cluster: bool) -> None:
         f"{_number(gateway.fail_opens)} routed without the picker, {_number(gateway.fallback_served)} served further "
         f"down its list, {_number(gateway.served_not_picked)} by none of it"
     )
+    if gateway.scheduling_usable is False:
+        console.print("scheduling  the file cannot be used, what it held before is in force; the picker's log says why")
     for service in observation.services:
         _show_service(console, service, on_cluster=on_cluster)
     if not observation.services:

@@ -32,12 +32,19 @@ def register(subparsers: Any, summary: str) -> None:
         help=summary,
         description=summary,
         epilog="examples: argosy up examples/smollm2.yaml · argosy up -d a.yaml b.yaml --port 8081\n"
-        "A second `argosy up FILE…` makes the running instance match the files.",
+        "A second `argosy up FILE…` makes the running instance match the files, and --scheduling has it schedule\n"
+        "by another one; what is not named stays as it is.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="LLMService files (default: SmolLM2-135M)")
     parser.add_argument("-d", "--detach", action="store_true", help="leave it running in the background")
     parser.add_argument("--port", type=int, help=f"port of the gateway on {HOST} (default {GATEWAY_PORT})")
+    parser.add_argument(
+        "--scheduling",
+        type=Path,
+        metavar="FILE",
+        help="a SchedulingConfig, read again when it changes (default: the profile `default`)",
+    )
     parser.add_argument("--strict", action="store_true", help="refuse what would need a stand-in")
     parser.add_argument(
         "--timeout", type=float, default=600.0, metavar="S", help="seconds to wait until all is ready (default 600)"
@@ -59,6 +66,10 @@ def run(args: argparse.Namespace) -> int:
     port = GATEWAY_PORT if args.port is None else args.port
     if not 0 < port < 65536:
         raise UserError(f"--port {port}: a port is a number from 1 to 65535")
+    if args.scheduling is not None:
+        from argosy.apps.picker.scheduling import check_scheduling  # noqa: PLC0415 (most do without)
+
+        check_scheduling(args.scheduling)
     if args.files or running:
         loaded = load_services(args.files, strict=args.strict, quiet=supervise)
     else:
@@ -111,6 +122,7 @@ async def _serve(state: "StateDirectory", loaded: "Loaded", port: int, args: arg
         capabilities=loaded.capabilities,
         environment=dict(os.environ),
     )
+    state.schedule_by(args.scheduling)
     end = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, _end_or_kill, end)
@@ -165,6 +177,7 @@ def _detach(state: "StateDirectory", held: IO[str], args: argparse.Namespace) ->
     """Start a supervisor of its own session, which takes the lock over; wait until it is ready or has given up."""
     command = [sys.executable, "-m", "argosy", "up", f"--supervise={held.fileno()}", "--state-dir", str(state.root)]
     command += [f"--port={args.port}"] if args.port is not None else []
+    command += [f"--scheduling={args.scheduling.absolute()}"] if args.scheduling is not None else []
     command += ["--strict"] if args.strict else []
     command += [str(file.absolute()) for file in args.files]
     with state.open_supervisor_log() as output:
@@ -218,6 +231,9 @@ async def _change(state: "StateDirectory", args: argparse.Namespace, services: "
             url = gateway_url(installation_gateway((await store.list(Gateway)).items), otherwise=HOST)
             if args.port is not None and url and f":{args.port}/" not in url:
                 raise NotNow(f"an instance runs at {url}; to change its port, end it first: argosy down")
+            if args.scheduling is not None:
+                state.schedule_by(args.scheduling)
+                print(f"running instance schedules by {args.scheduling}", flush=True)
             if args.files:
                 done = await make_services_so(store, services)
                 changes = [f"{what}: {', '.join(names)}" for what, names in done.items() if names]

@@ -63,3 +63,18 @@ def test_a_lock_is_handed_over_to_a_child_without_a_gap(tmp_path: Path) -> None:
         assert state.acquire() is None
         child.kill()
     assert state.supervisor_pid() is None
+
+
+def test_the_picker_schedules_by_the_file_that_was_named_last_or_by_none(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path)
+    state.schedule_by(None)
+    assert not state.scheduling.exists()
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(name)
+        state.schedule_by(tmp_path / name)
+        assert state.scheduling.read_text() == name
+    state.schedule_by(None)
+    assert not state.scheduling.is_symlink()
+    assert (tmp_path / "two").exists()
+    with pytest.raises(UserError, match="choose another folder"):
+        StateDirectory(tmp_path / "one").schedule_by(tmp_path / "two")

@@ -13,11 +13,13 @@ from argosy.api.kubernetes import ContainerStatus, Pod, PodSpec, PodStatus
 from argosy.api.llmservice import LLMServiceStatus, StandIn
 from argosy.api.names import COMPONENT, ENGINE_PORT, SERVICE_LABEL
 from argosy.api.objects import Condition, ObjectMeta
+from argosy.apps.fleet.observe import scheduling_usable
 from argosy.cli.status import show
 from argosy.decide.planning.observation import Observation, Seen, installation_gateway, observation
 from argosy.decide.planning.status import gateway_url
 from harness.specs import service
 
+USABLE, UNUSABLE = ({("argosy_scheduling_file_usable", ()): value} for value in (1.0, 0.0))
 READY = Condition(type="Ready", status="True", reason="Ready")
 LISTENER = Listener(name="http", port=8080, protocol="HTTP")
 
@@ -60,6 +62,18 @@ def served(*, ready: bool = True, reason: str = "Settled", replicas: int = 1) ->
 def seen(**changed: Any) -> Observation:
     fields = {"services": (served(),), "pods": (pod("m-0"), component("picker")), "gateways": (gateway("10.0.0.9"),)}
     return observation(Seen(**{**fields, **changed}))
+
+
+@pytest.mark.parametrize(
+    ("pages", "usable"),
+    [((), None), (({},), None), ((USABLE, {}), True), ((USABLE, UNUSABLE), False), ((UNUSABLE,), False)],
+)
+def test_a_scheduling_file_that_one_picker_cannot_use_is_said(
+    pages: tuple[dict[Any, float], ...], *, usable: bool | None
+) -> None:
+    found = seen(scheduling_usable=scheduling_usable(pages))
+    assert found.gateway.scheduling_usable is usable
+    assert ("the file cannot be used, what it held before is in force" in printed(found)) is (usable is False)
 
 
 def test_services_have_their_replicas_and_the_installation_its_components() -> None:

@@ -17,6 +17,7 @@ from argosy.decide.planning.observation import Observation, Samples, Seen, obser
 from argosy.edge.http.exposition import samples
 from argosy.edge.kube.port import Withheld
 
+_USABLE = ("argosy_scheduling_file_usable", ())
 _PAGES = {"picker": "/metrics", "envoy": "/stats/prometheus?filter=failure_mode_allowed"}
 
 
@@ -36,8 +37,9 @@ async def observe(fleet: Fleet) -> Observation:
             services=services,
             pods=pods,
             gateways=gateways,
-            picker=pages["picker"],
-            envoy=pages["envoy"],
+            picker=_sum(pages["picker"]),
+            envoy=_sum(pages["envoy"]),
+            scheduling_usable=scheduling_usable(pages["picker"]),
             supervisor_pid=fleet.supervisor_pid,
             unseen=tuple(unseen),
         )
@@ -52,8 +54,8 @@ async def _readable(fleet: Fleet, kind: type[K], namespace: str | None, unseen: 
         return ()
 
 
-async def _pages(fleet: Fleet, pods: Iterable[Pod], unseen: list[str]) -> dict[str, Samples]:
-    """Give the pages of each component, added up over its pods; none of one that does not answer."""
+async def _pages(fleet: Fleet, pods: Iterable[Pod], unseen: list[str]) -> dict[str, list[Samples]]:
+    """Give the pages of each component, empty ones of pods that do not answer."""
 
     async def page(pod: Pod, path: str) -> Samples:
         try:
@@ -62,10 +64,16 @@ async def _pages(fleet: Fleet, pods: Iterable[Pod], unseen: list[str]) -> dict[s
             unseen.append(f"metrics of {pod.metadata.name}: {error}")
             return {}
 
-    found: dict[str, Samples] = {}
-    for component, path in _PAGES.items():
-        found[component] = _sum(await asyncio.gather(*(page(pod, path) for pod in running(pods, component))))
-    return found
+    return {
+        component: await asyncio.gather(*(page(pod, path) for pod in running(pods, component)))
+        for component, path in _PAGES.items()
+    }
+
+
+def scheduling_usable(pages: Iterable[Samples]) -> bool | None:
+    """Say of pages of pickers whether the scheduling file of each is in force; None where none says."""
+    said = [page[_USABLE] for page in pages if _USABLE in page]
+    return all(said) if said else None
 
 
 def running(pods: Iterable[Pod], component: str) -> list[Pod]:

@@ -21,7 +21,9 @@ def local_commands(state: StateDirectory, *, bind_address: str) -> Mapping[str, 
         image_name(GATEWAY_IMAGE): LocalCommand(
             argv=(*python, "gateway"), extra_args=("--bind-address", bind_address), env=store
         ),
-        image_name(PICKER_IMAGE): LocalCommand(argv=(*python, "picker"), env=store),
+        image_name(PICKER_IMAGE): LocalCommand(
+            argv=(*python, "picker"), extra_args=("--scheduling", str(state.scheduling)), env=store
+        ),
         image_name(llama_cpp.IMAGE): LocalCommand(argv=(*python, "engine")),
         image_name(ENVOY_IMAGE): LocalCommand(argv=(*python, "envoy"), env={"ADMIN_ADDRESS": "$(POD_IP)"}),
     }

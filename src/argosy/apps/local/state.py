@@ -51,6 +51,25 @@ class StateDirectory(msgspec.Struct, frozen=True):
         return folder
 
     @property
+    def scheduling(self) -> Path:
+        """The scheduling file of the picker: a link to the user's, or nothing."""
+        return self.root / "scheduling.yaml"
+
+    def schedule_by(self, file: Path | None) -> None:
+        """Have the picker schedule by a file from now on, or as it does without one. Raises `UserError`."""
+        try:
+            if file is None:
+                self.scheduling.unlink(missing_ok=True)
+                return
+            # The picker never finds nothing in its place.
+            link = self.root / ".scheduling.yaml"
+            link.unlink(missing_ok=True)
+            link.symlink_to(file.absolute())
+            link.replace(self.scheduling)
+        except OSError as error:
+            raise disk_error(self.scheduling, error) from error
+
+    @property
     def supervisor_log(self) -> Path:
         """What a detached supervisor writes."""
         return self.root / "supervisor.log"

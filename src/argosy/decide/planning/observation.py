@@ -93,7 +93,8 @@ class GatewayView(msgspec.Struct, frozen=True, kw_only=True):
 
     `url` is empty where the Gateway has no address yet. `fail_opens` are requests that Envoy routed without the picker;
     `served_not_picked` are answers from an endpoint that the picker had not named, `fallback_served` from one further
-    down its list. All count since their process started; None while it does not answer.
+    down its list. All count since their process started; None while it does not answer. `scheduling_usable` says
+    whether every picker schedules by what its scheduling file holds, if there is one; None while none says.
     """
 
     url: str
@@ -104,6 +105,7 @@ class GatewayView(msgspec.Struct, frozen=True, kw_only=True):
     fail_opens: int | None
     served_not_picked: int | None
     fallback_served: int | None
+    scheduling_usable: bool | None = None
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,7 +144,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """What was read: objects, in any order, and the metrics pages of all pickers and Envoys, each added up.
 
-    `supervisor_pid` is the process that stands for the control plane on a laptop.
+    `scheduling_usable` is `GatewayView`'s, `supervisor_pid` the process that stands for the control plane on a laptop.
     """
 
     services: tuple[LLMService | StoredService, ...]
@@ -150,6 +152,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     gateways: tuple[Gateway, ...]
     picker: Samples = {}
     envoy: Samples = {}
+    scheduling_usable: bool | None = None
     supervisor_pid: int | None = None
     unseen: tuple[str, ...] = ()
 
@@ -201,6 +204,7 @@ def _gateway(gateway: Gateway | None, seen: Seen) -> GatewayView:
         fail_opens=_total(seen.envoy, FAIL_OPENS),
         served_not_picked=_total(seen.picker, "argosy_served_not_picked_total"),
         fallback_served=_total(seen.picker, "argosy_fallback_served_total"),
+        scheduling_usable=seen.scheduling_usable,
     )
 
 
