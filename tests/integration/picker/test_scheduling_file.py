@@ -96,7 +96,8 @@ async def test_a_plugin_of_somebody_else_that_raises_does_not_end_a_request(
     metadata.mkdir(parents=True)
     (site / "wild.py").write_text(PLUGIN)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: wild\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[argosy.scorers]\nwild = wild:Wild\n")
+    # Another one that cannot even be loaded stands beside it, in nobody's way.
+    (metadata / "entry_points.txt").write_text("[argosy.scorers]\nwild = wild:Wild\nabsent = absent:Absent\n")
     monkeypatch.setenv("PYTHONPATH", str(site))
     file = tmp_path / "scheduling.yaml"
     file.write_text(f"{HEAD}profile: {{name: mine, scorers: [{{type: wild}}]}}\n")
@@ -112,3 +113,11 @@ async def test_a_plugin_of_somebody_else_that_raises_does_not_end_a_request(
             said = (await page.json(content_type=None))["sentence"]
         assert said.startswith("scorer wild failed: ZeroDivisionError: division by zero; the default decided: ")
         assert await picker.metric("argosy_reservations") == 0
+        file.write_text(f"{HEAD}profile: {{name: mine, scorers: [{{type: absent, parameters: {{x: 1}}}}]}}\n")
+
+        async def refused() -> bool:
+            return await usable(picker) == 0
+
+        await until(refused)
+        why = "scorers: `absent` cannot be used: absent:Absent cannot be loaded: ModuleNotFoundError"
+        assert why in picker.log.read_text()

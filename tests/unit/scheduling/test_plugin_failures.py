@@ -163,6 +163,11 @@ class Costly(Plugin, frozen=True, kw_only=True):
         raise KeyError("house")
 
 
+class Refusing(Plugin, frozen=True, kw_only=True):
+    def __post_init__(self) -> None:
+        raise UserError("house.py cannot be loaded")
+
+
 class Mute(Plugin, frozen=True, kw_only=True):
     inputs = ("requests",)
 
@@ -185,6 +190,7 @@ class Dreaming(Blind, frozen=True, kw_only=True):
     ("kind", "why"),
     [
         (Costly, r"KeyError\('house'\)"),
+        (Refusing, "house.py cannot be loaded; ask whoever made it"),
         (Mute, "no attribute 'costs'"),
         (Fixed, r"no `costs\(\)`"),
         (Blind, "no attribute 'inputs'"),

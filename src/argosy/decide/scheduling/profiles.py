@@ -110,6 +110,8 @@ def _plugin(field: str, spec: PluginSpec, known: Mapping[str, type[Any]], method
         unknown, usable = [name for name in plugin.inputs if name not in COLUMNS], callable(getattr(plugin, method))
     except msgspec.ValidationError as error:
         raise UserError(f"{field}: parameters of `{spec.type}`: {error}") from error
+    except UserError as error:
+        raise UserError(f"{field}: `{spec.type}` cannot be used: {error}; ask whoever made it") from error
     except Exception as error:  # somebody's code may do anything
         raise UserError(f"{field}: `{spec.type}` cannot be used: {error!r}; ask whoever made it") from error
     if unknown or not usable:
