@@ -126,15 +126,16 @@ def replay(trace: list[Arrival], profile: Profile, room: int, speed: float) -> R
         for ended_s, reservation in sorted(done):
             beliefs.release(reservation, ended_s, answered=True)
         wanted = Wanted(prompt_of(arrival))
-        candidates = beliefs.candidates(everywhere, wanted, now_s)
+        candidates = beliefs.candidates(everywhere, wanted, profile.columns, now_s)
         decision = schedule(profile, Asked(wanted.prompt.size, busy=beliefs.busy), candidates)
-        picked = decision.candidates[0]
-        reservation = beliefs.reserve(picked, wanted, now_s)
-        cached = caches[picked.endpoint].take(arrival.blocks) * BLOCK_TOKENS
+        picked = decision.endpoints[0]
+        matched = candidates.columns["matched"][decision.order[0]] if profile.of_prompts else 0.0
+        reservation = beliefs.reserve(picked, wanted, now_s, matched=matched)
+        cached = caches[picked].take(arrival.blocks) * BLOCK_TOKENS
         found += cached
-        ends_s = max(now_s, free_at_s[picked.endpoint]) + (arrival.tokens - cached) / TOKENS_PER_S
-        free_at_s[picked.endpoint] = ends_s
-        running[picked.endpoint].append((ends_s, reservation))
+        ends_s = max(now_s, free_at_s[picked]) + (arrival.tokens - cached) / TOKENS_PER_S
+        free_at_s[picked] = ends_s
+        running[picked].append((ends_s, reservation))
         waits.append(ends_s - now_s + FIXED_S)
     return _result(trace, found, waits)
 

@@ -89,7 +89,7 @@ class BodyReader:
 
     def read(self, body: bytes) -> ModelRequest | BadBody:
         """Read the body of a chat, completion, response, message or embedding request."""
-        if not body.strip():
+        if not body or body.isspace():
             return EMPTY_BODY
         self._models.clear()
         try:

@@ -5,7 +5,7 @@ from typing import Self
 import msgspec
 
 
-class Endpoint(msgspec.Struct, frozen=True, order=True, gc=False):
+class Endpoint(msgspec.Struct, frozen=True, order=True, gc=False, cache_hash=True):
     """One port of one pod: what a request is sent to."""
 
     address: str

@@ -26,7 +26,7 @@ EVENTS = st.one_of(
 
 def matched(index: PrefixIndex, wanted: Prompt) -> dict[int, float]:
     match = index.match(wanted)
-    return {number: match.length(number) for number in NUMBERS if match.length(number)}
+    return {number: length for number, length in zip(NUMBERS, match.lengths(NUMBERS), strict=True) if length}
 
 
 class Naive:
@@ -183,14 +183,14 @@ def test_many_that_came_and_went_leave_no_room_for_more_than_there_is() -> None:
 
 def test_room_is_the_dearer_the_sooner_what_would_leave_was_used() -> None:
     index = PrefixIndex(room=4)
-    assert index.pressure(A, 9.0, 100.0) == 0.0
+    assert index.pressures([A], 9.0, [0.0], 100.0) == [0.0]
     index.sent(A, prompt(1, 2), 60.0)
-    assert index.pressure(A, 2.0, 100.0) == 0.0
-    assert index.pressure(A, 3.0, 100.0) == 1 / 40
+    assert index.pressures([A], 2.0, [0.0], 100.0) == [0.0]
+    assert index.pressures([A], 3.0, [0.0], 100.0) == [1 / 40]
     index.sent(A, prompt(1, 3), 90.0)
-    assert index.pressure(A, 3.0, 100.0) == 1 / 40
+    assert index.pressures([A], 3.0, [0.0], 100.0) == [1 / 40]
     index.sent(A, prompt(1, 3, 4, 5), 95.0)
-    assert index.pressure(A, 1.0, 100.0) == 1 / 5
-    assert index.pressure(A, 1.0, 95.0) == 1000.0
+    assert index.pressures([A], 1.0, [0.0], 100.0) == [1 / 5]
+    assert index.pressures([A], 1.0, [0.0], 95.0) == [1000.0]
     index.resized(B, 0)
-    assert index.pressure(B, 1.0, 95.0) == 0.0
+    assert index.pressures([B], 1.0, [0.0], 95.0) == [0.0]

@@ -23,7 +23,7 @@ def test_a_conversation_that_goes_on_matches_to_the_byte(before: list[bytes], af
     index = PrefixIndex(room=100)
     index.sent(HERE, prompt_of(before, b"k"), 0.0)
     longer = prompt_of([*before, *after], b"k")
-    assert index.match(longer).length(HERE) == sum(map(len, before)) / BLOCK_BYTES
+    assert index.match(longer).lengths([HERE])[0] == sum(map(len, before)) / BLOCK_BYTES
 
 
 @given(PARTS, PARTS)
@@ -41,14 +41,14 @@ def test_prompts_share_what_their_texts_share_in_whole_blocks(one: list[bytes], 
 def test_another_key_is_another_prompt(parts: list[bytes]) -> None:
     index = PrefixIndex(room=100)
     index.sent(HERE, prompt_of(parts, b"model a"), 0.0)
-    assert index.match(prompt_of(parts, b"model b")).length(HERE) == 0.0
-    assert index.match(prompt_of(parts, b"model a")).length(HERE) == prompt_of(parts, b"model a").size
+    assert index.match(prompt_of(parts, b"model b")).lengths([HERE])[0] == 0.0
+    assert index.match(prompt_of(parts, b"model a")).lengths([HERE])[0] == prompt_of(parts, b"model a").size
 
 
 def test_a_prompt_that_begins_otherwise_matches_nowhere_though_it_goes_on_alike() -> None:
     index = PrefixIndex(room=100)
     index.sent(HERE, prompt_of([b"a" * 3000], b"k"), 0.0)
-    assert index.match(prompt_of([b"b" + b"a" * 2999], b"k")).length(HERE) == 0.0
+    assert index.match(prompt_of([b"b" + b"a" * 2999], b"k")).lengths([HERE])[0] == 0.0
 
 
 def test_no_text_is_no_prompt() -> None:

@@ -2,11 +2,11 @@ from collections import Counter
 
 from argosy.base.endpoint import Endpoint
 from argosy.decide.prefixes.prompt import NO_PROMPT, prompt_of
-from argosy.decide.scheduling.beliefs import MAX_SESSIONS, NOTHING, Beliefs, Wanted
-from argosy.decide.scheduling.loads import Load
-from argosy.decide.scheduling.plugins import Asked
+from argosy.decide.scheduling.beliefs import MAX_SEATS, MAX_SESSIONS, NOTHING, Beliefs, Wanted
+from argosy.decide.scheduling.plugins import COLUMNS, Asked, Candidates
 from argosy.decide.scheduling.schedule import schedule
 from argosy.engines.signals import Signals
+from harness.candidates import Row, rows_of
 from harness.profiles import DEFAULT_PROFILE
 
 A, B, C = ENDPOINTS = tuple(Endpoint(f"127.0.0.{n}", 8000) for n in (1, 2, 3))
@@ -21,17 +21,20 @@ class Fleet:
         self.among = self.beliefs.set_of(endpoints or ENDPOINTS)
         self.now_s = 0.0
 
-    def seen(self, wanted: Wanted = NOTHING) -> dict[Endpoint, Load]:
-        return {load.endpoint: load for load in self.beliefs.candidates(self.among, wanted, self.now_s)}
+    def candidates(self, wanted: Wanted) -> Candidates:
+        return self.beliefs.candidates(self.among, wanted, sorted(COLUMNS), self.now_s)
+
+    def seen(self, wanted: Wanted = NOTHING) -> dict[Endpoint, Row]:
+        return {row.endpoint: row for row in rows_of(self.candidates(wanted))}
 
     def send(self, endpoint: Endpoint, wanted: Wanted = NOTHING) -> int:
-        return self.beliefs.reserve(self.seen(wanted)[endpoint], wanted, self.now_s)
+        matched = self.seen(wanted)[endpoint].matched
+        return self.beliefs.reserve(endpoint, wanted, self.now_s, matched=matched)
 
     def pick(self, wanted: Wanted) -> Endpoint:
-        seen = self.beliefs.candidates(self.among, wanted, self.now_s)
-        picked = schedule(DEFAULT_PROFILE, Asked(wanted.prompt.size), seen).candidates[0]
-        self.beliefs.reserve(picked, wanted, self.now_s)
-        return picked.endpoint
+        picked = schedule(DEFAULT_PROFILE, Asked(wanted.prompt.size), self.candidates(wanted)).endpoints[0]
+        self.send(picked, wanted)
+        return picked
 
     def page(self, endpoint: Endpoint, **said: object) -> None:
         mark = self.beliefs.loads.scrape_began(endpoint)
@@ -179,3 +182,12 @@ def test_conversations_stay_where_they_are_cached() -> None:
 def test_nothing_wanted_is_nothing_believed() -> None:
     assert NOTHING.prompt == NO_PROMPT
     assert {load.matched for load in Fleet().seen().values()} == {0.0}
+
+
+def test_sets_of_candidates_that_are_remembered_are_bounded() -> None:
+    fleet = Fleet(*(Endpoint("127.0.0.1", 8000 + number) for number in range(9)))
+    everybody = fleet.among
+    for among in range(1, everybody + 1):
+        fleet.among = among
+        assert sum(1 << int(row.endpoint.port - 8000) for row in fleet.seen().values()) == among
+    assert len(fleet.beliefs._seats) <= MAX_SEATS < everybody

@@ -8,22 +8,24 @@ from argosy.api.objects import Key
 from argosy.base.endpoint import Endpoint
 from argosy.decide.routing.endpoints import PoolEndpoint
 from argosy.decide.scheduling.explanation import MAX_NAMED, Explanation, Removed, explanation
-from argosy.decide.scheduling.loads import Load
 from argosy.decide.scheduling.plugins import Asked
 from argosy.decide.scheduling.record import Record
 from argosy.decide.scheduling.schedule import schedule
+from harness.candidates import Row, candidates_of
 from harness.profiles import DEFAULT_PROFILE, profile
 
 A, B, C = (Endpoint(f"127.0.0.{n}", 8000) for n in (1, 2, 3))
 
 
-def explained(*loads: Load, endpoints: tuple[PoolEndpoint, ...] = (), **fields: Any) -> Explanation:
-    values = {"request": "r", "at_s": 5.0, "pool": "default/p", "eligible": len(loads), **fields}
-    return explanation(Record(candidates=loads, profile=DEFAULT_PROFILE.spec, **values), endpoints, DEFAULT_PROFILE)
+def explained(*rows: Row, endpoints: tuple[PoolEndpoint, ...] = (), **fields: Any) -> Explanation:
+    values = {"request": "r", "at_s": 5.0, "pool": "default/p", "eligible": len(rows), **fields}
+    return explanation(
+        Record(candidates=candidates_of(*rows), profile=DEFAULT_PROFILE.spec, **values), endpoints, DEFAULT_PROFILE
+    )
 
 
 def test_the_runner_up_and_what_it_lost_by_are_named() -> None:
-    said = explained(Load(endpoint=B, held=3), Load(endpoint=A, held=1, foreign=1), route="default/r", model="m")
+    said = explained(Row(endpoint=B, held=3), Row(endpoint=A, held=1, foreign=1), route="default/r", model="m")
     assert said.sentence == (
         "127.0.0.1:8000 was picked: 2 requests under way there; cost 1 against 1.562 of 127.0.0.2:8000."
     )
@@ -34,16 +36,16 @@ def test_the_runner_up_and_what_it_lost_by_are_named() -> None:
 
 
 def test_a_tie_is_said_to_be_one() -> None:
-    said = explained(Load(endpoint=A, last_pick=2), Load(endpoint=B, last_pick=1), Load(endpoint=C, last_pick=3))
+    said = explained(Row(endpoint=A, last_pick=2), Row(endpoint=B, last_pick=1), Row(endpoint=C, last_pick=3))
     assert said.sentence == (
         "127.0.0.2:8000 was picked: 0 requests under way there; as good as 2 others, and picked longest ago."
     )
     assert (said.tied, said.lost_by) == ((str(A), str(C)), 0.0)
-    assert "as good as 1 other, and" in explained(Load(endpoint=A), Load(endpoint=B)).sentence
+    assert "as good as 1 other, and" in explained(Row(endpoint=A), Row(endpoint=B)).sentence
 
 
 def test_one_that_failed_just_now_stands_behind_whatever_its_score() -> None:
-    said = explained(Load(endpoint=A, suspect=True), Load(endpoint=B, held=1))
+    said = explained(Row(endpoint=A, suspect=True), Row(endpoint=B, held=1))
     assert said.sentence == (
         "127.0.0.2:8000 was picked: 1 request under way there; 127.0.0.1:8000 had just failed to take a request."
     )
@@ -52,7 +54,7 @@ def test_one_that_failed_just_now_stands_behind_whatever_its_score() -> None:
 
 
 def test_what_the_pick_holds_of_the_prompt_is_said() -> None:
-    said = explained(Load(endpoint=A, matched=4.0), Load(endpoint=B), asked=Asked(5.0))
+    said = explained(Row(endpoint=A, matched=4.0), Row(endpoint=B), asked=Asked(5.0))
     assert said.sentence.startswith("127.0.0.1:8000 was picked: it holds 80% of the prompt, 0 requests under way there")
     assert (said.prompt_blocks, said.prompt_matched, said.profile) == (5.0, 4.0, "default")
 
@@ -65,7 +67,7 @@ def test_a_filter_that_left_all_others_out_is_named() -> None:
         eligible=2,
         profile=sticky.spec,
         asked=Asked(5.0),
-        candidates=(Load(endpoint=A, matched=5.0), Load(endpoint=B)),
+        candidates=candidates_of(Row(endpoint=A, matched=5.0), Row(endpoint=B)),
     )
     said = explanation(record, (), sticky)
     assert said.sentence.endswith("the filter sticky left out all others.")
@@ -80,7 +82,7 @@ def test_each_scorer_is_told_with_its_weight() -> None:
         at_s=5.0,
         eligible=2,
         profile=weighted.spec,
-        candidates=(Load(endpoint=A), Load(endpoint=B, held=1)),
+        candidates=candidates_of(Row(endpoint=A), Row(endpoint=B, held=1)),
     )
     second = explanation(record, (), weighted).candidates[1]
     assert [(each.scorer, each.weight, each.cost) for each in second.judgements] == [
@@ -92,14 +94,14 @@ def test_each_scorer_is_told_with_its_weight() -> None:
 
 
 def test_a_decision_by_a_profile_that_is_forgotten_is_not_made_again() -> None:
-    record = Record(request="r", at_s=5.0, eligible=1, candidates=(Load(endpoint=A),))
+    record = Record(request="r", at_s=5.0, eligible=1, candidates=candidates_of(Row(endpoint=A)))
     said = explanation(record, (), None)
     assert said.sentence == "It was decided by a profile that is not known any more."
     assert said.candidates == ()
 
 
 def test_the_only_one_needs_no_comparison() -> None:
-    said = explained(Load(endpoint=A, held=9))
+    said = explained(Row(endpoint=A, held=9))
     assert said.sentence == "127.0.0.1:8000 was picked: no other endpoint of pool default/p could serve."
     assert (said.runner_up, said.lost_by, said.fallbacks) == ("", None, ())
 
@@ -118,7 +120,7 @@ def test_a_refusal_says_its_reason() -> None:
     ],
 )
 def test_what_came_of_it_is_said(fields: dict[str, Any], outcome: str) -> None:
-    assert explained(Load(endpoint=A), **fields).outcome == outcome
+    assert explained(Row(endpoint=A), **fields).outcome == outcome
 
 
 def test_endpoints_that_were_removed_are_counted_by_reason_and_some_are_named() -> None:
@@ -127,7 +129,7 @@ def test_endpoints_that_were_removed_are_counted_by_reason_and_some_are_named() 
 
     waiting = [endpoint(number, ready=False) for number in range(MAX_NAMED + 2)]
     outside = endpoint(99, ready=True)
-    said = explained(Load(endpoint=A), endpoints=(*waiting, outside), subset=frozenset({str(A)}))
+    said = explained(Row(endpoint=A), endpoints=(*waiting, outside), subset=frozenset({str(A)}))
     assert said.removed == (
         Removed(
             why="it is not ready",
@@ -139,7 +141,7 @@ def test_endpoints_that_were_removed_are_counted_by_reason_and_some_are_named() 
 
 
 loads = st.builds(
-    Load,
+    Row,
     endpoint=st.builds(Endpoint, st.just("127.0.0.1"), st.integers(1, 9)),
     held=st.integers(0, 3),
     foreign=st.integers(0, 3),
@@ -150,8 +152,7 @@ loads = st.builds(
 
 
 @given(st.lists(loads, min_size=1, unique_by=lambda load: load.endpoint))
-def test_a_decision_made_once_more_is_the_same(candidates: list[Load]) -> None:
-    decided = schedule(DEFAULT_PROFILE, Asked(), candidates)
-    kept = decided.candidates
-    said = explained(*kept)
+def test_a_decision_made_once_more_is_the_same(candidates: list[Row]) -> None:
+    decided = schedule(DEFAULT_PROFILE, Asked(), candidates_of(*candidates))
+    said = explained(*candidates)
     assert (said.picked, *said.fallbacks) == tuple(map(str, decided.endpoints))

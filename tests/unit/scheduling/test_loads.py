@@ -19,6 +19,7 @@ from argosy.decide.scheduling.loads import (
 from argosy.decide.scheduling.plugins import Asked
 from argosy.decide.scheduling.schedule import schedule
 from argosy.engines.signals import Signals
+from harness.candidates import candidates_among
 from harness.profiles import DEFAULT_PROFILE
 
 A, B, C = (Endpoint(f"127.0.0.{n}", 8000) for n in (1, 2, 3))
@@ -231,7 +232,7 @@ def simulated_picks(*, clients: int, durations_s: dict[Endpoint, float], picks: 
             ends.sort()
             now_s, number = ends.pop(0)
             loads.release(number, now_s, answered=True)
-        endpoint = schedule(DEFAULT_PROFILE, Asked(), loads.believed(durations_s, now_s)).endpoints[0]
+        endpoint = schedule(DEFAULT_PROFILE, Asked(), candidates_among(loads, durations_s, now_s)).endpoints[0]
         picked[endpoint] += 1
         ends.append((now_s + durations_s[endpoint], loads.reserve(endpoint, now_s)))
     return picked

@@ -13,18 +13,18 @@ from argosy.api.scheduling import Plugins, PluginSpec, ProfileSpec
 from argosy.base.endpoint import Endpoint
 from argosy.base.errors import UserError
 from argosy.decide.scheduling.explanation import explanation
-from argosy.decide.scheduling.loads import Load
 from argosy.decide.scheduling.plugins import MAX_WHY, Asked, Plugin
 from argosy.decide.scheduling.profiles import BUILT_IN, PROFILES, Profile, built
 from argosy.decide.scheduling.record import Record
 from argosy.decide.scheduling.recorded import decision_line, recorded
 from argosy.decide.scheduling.schedule import schedule
+from harness.candidates import Row, candidates_of
 from harness.profiles import DEFAULT_PROFILE, PLUGINS
 
 A, B, C = (Endpoint(f"127.0.0.{n}", 8000) for n in (1, 2, 3))
-LOADS = (Load(endpoint=A, held=2), Load(endpoint=B, matched=4.0), Load(endpoint=C, held=1))
+SEEN = candidates_of(Row(endpoint=A, held=2), Row(endpoint=B, matched=4.0), Row(endpoint=C, held=1))
 ASKED = Asked(10.0, 0.5)
-SUSPECT = (Load(endpoint=A), Load(endpoint=B, suspect=True), Load(endpoint=C))
+SUSPECT = candidates_of(Row(endpoint=A), Row(endpoint=B, suspect=True), Row(endpoint=C))
 Doing = Callable[[int], Any]
 
 
@@ -91,10 +91,10 @@ OF_PICKERS = {
     ],
 )
 def test_where_a_plugin_fails_the_built_in_default_decides_and_the_failure_is_said(kind: str, doing: Doing) -> None:
-    decision = schedule(profile_with(kind, doing), ASKED, LOADS)
+    decision = schedule(profile_with(kind, doing), ASKED, SEEN)
     assert decision.failure is not None
     assert (decision.failure.kind, decision.failure.plugin) == (kind, "wild")
-    assert msgspec.structs.replace(decision, failure=None) == schedule(DEFAULT_PROFILE, ASKED, LOADS)
+    assert msgspec.structs.replace(decision, failure=None) == schedule(DEFAULT_PROFILE, ASKED, SEEN)
 
 
 VALUES = st.one_of(st.floats(), st.integers(-(10**400), 10**400), st.none(), st.text(max_size=2), st.booleans())
@@ -104,23 +104,23 @@ VALUES = st.one_of(st.floats(), st.integers(-(10**400), 10**400), st.none(), st.
 @given(said=st.one_of(VALUES, st.lists(VALUES, max_size=4), st.lists(st.integers(0, 2), max_size=3)))
 def test_whatever_a_plugin_says_every_candidate_is_ranked_once(kind: str, said: object) -> None:
     decision = schedule(profile_with(kind, lambda _count: said), ASKED, SUSPECT)
-    assert sorted(load.endpoint for load in decision.candidates) == [A, B, C]
+    assert sorted(decision.order) == [0, 1, 2]
     assert all(map(math.isfinite, decision.costs))
 
 
 def test_costs_whose_sum_has_no_end_are_costs_still() -> None:
-    decision = schedule(profile_with("scorer", lambda count: [1e308] * count), ASKED, LOADS)
+    decision = schedule(profile_with("scorer", lambda count: [1e308] * count), ASKED, SEEN)
     assert decision.failure is None
 
 
 def test_a_profile_without_failures_says_none_and_is_the_built_in_one_by_another_way() -> None:
-    assert schedule(DEFAULT_PROFILE, ASKED, LOADS) == schedule(BUILT_IN, ASKED, LOADS)
-    assert schedule(DEFAULT_PROFILE, ASKED, LOADS).failure is None
+    assert schedule(DEFAULT_PROFILE, ASKED, SEEN) == schedule(BUILT_IN, ASKED, SEEN)
+    assert schedule(DEFAULT_PROFILE, ASKED, SEEN).failure is None
     assert PROFILES["default"] == BUILT_IN.spec
 
 
 def test_what_a_plugin_says_of_its_failure_is_one_short_line_of_ascii() -> None:
-    decision = schedule(profile_with("scorer", raising(ValueError("é\r\nx-evil: 1\0" + "y" * 5000))), ASKED, LOADS)
+    decision = schedule(profile_with("scorer", raising(ValueError("é\r\nx-evil: 1\0" + "y" * 5000))), ASKED, SEEN)
     assert decision.failure is not None
     assert decision.failure.why.startswith(r"ValueError: \xe9\r\nx-evil: 1\x00yyy")
     assert len(decision.failure.why) == MAX_WHY
@@ -136,7 +136,7 @@ def test_a_decision_that_a_plugin_failed_in_is_explained_as_it_was_though_it_fai
         return [float(-number) for number in range(count)]
 
     profile = profile_with("scorer", moody)
-    decision = schedule(profile, ASKED, LOADS)
+    decision = schedule(profile, ASKED, SEEN)
     record = Record(
         request="r",
         at_s=5.0,
@@ -194,7 +194,7 @@ class Dreaming(Blind, frozen=True, kw_only=True):
         (Mute, "no attribute 'costs'"),
         (Fixed, r"no `costs\(\)`"),
         (Blind, "no attribute 'inputs'"),
-        (Dreaming, "it asks for the column weather; there are requests, waiting, kv_usage"),
+        (Dreaming, "it asks for the column weather; there are adapter, backlog, foreign, held"),
     ],
 )
 def test_a_plugin_that_can_never_decide_is_refused_before_it_has_to(kind: type[Any], why: str) -> None:

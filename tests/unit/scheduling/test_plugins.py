@@ -6,32 +6,24 @@ from hypothesis import strategies as st
 
 from argosy.base.endpoint import Endpoint
 from argosy.decide.scheduling.filters.sticky import Sticky
-from argosy.decide.scheduling.loads import Load
 from argosy.decide.scheduling.pickers.softmax import Softmax
-from argosy.decide.scheduling.plugins import COLUMNS, Asked, columns_of
+from argosy.decide.scheduling.plugins import COLUMNS, Asked
 from argosy.decide.scheduling.scorers.dynamo import Dynamo
 from argosy.decide.scheduling.scorers.expected_work import ExpectedWork, crowd
 from argosy.decide.scheduling.scorers.least import Backlog, Prefill, Requests
 from argosy.decide.scheduling.scorers.llm_d import KvUsage, Prefix, Queue
 from argosy.decide.scheduling.scorers.lmetric import LMetric
-from argosy.engines.signals import Signals
+from harness.candidates import Row, candidates_of
 from harness.profiles import PLUGINS
 
 A, B, C = (Endpoint(f"127.0.0.{n}", 8000) for n in (1, 2, 3))
 ASKED = Asked(10.0, 0.5)
 LOADS = (
-    Load(endpoint=A, held=1, foreign=1, backlog=4.0, under_way=9.0, matched=8.0),
-    Load(endpoint=B, held=4, backlog=1.0, under_way=6.0, signals=Signals(running=1, waiting=3, kv_usage=0.25)),
-    Load(endpoint=C, matched=2.0),
+    Row(endpoint=A, held=1, foreign=1, backlog=4.0, under_way=9.0, matched=8.0),
+    Row(endpoint=B, held=4, backlog=1.0, under_way=6.0, waiting=3.0, kv_usage=0.25),
+    Row(endpoint=C, matched=2.0),
 )
-ALL = columns_of(LOADS, tuple(COLUMNS))
-
-
-def test_columns_are_what_is_believed() -> None:
-    assert ALL["requests"] == [2.0, 4.0, 0.0]
-    assert ALL["waiting"] == [0.0, 3.0, 0.0]
-    assert ALL["kv_usage"] == [0.0, 0.25, 0.0]
-    assert columns_of((Load(endpoint=A, signals=Signals(running=1)),), ("kv_usage",)) == {"kv_usage": [0.0]}
+ALL = candidates_of(*LOADS).columns
 
 
 @pytest.mark.parametrize(
@@ -57,15 +49,15 @@ def test_each_scorer_follows_its_formula(scorer: object, costs: list[float]) -> 
 
 
 def test_equal_queues_cost_nothing_and_no_prompt_is_held_by_all() -> None:
-    columns = columns_of((Load(endpoint=A), Load(endpoint=B)), tuple(COLUMNS))
+    columns = candidates_of(Row(endpoint=A), Row(endpoint=B)).columns
     assert Queue().costs(Asked(), columns) == [0.0, 0.0]
     assert Prefix().costs(Asked(), columns) == [1.0, 1.0]
 
 
 def test_a_session_an_adapter_and_slowness_change_the_expected_work() -> None:
     def costs(**said: object) -> list[float]:
-        loads = (Load(endpoint=A, **said), Load(endpoint=B))  # type: ignore[arg-type]
-        return list(ExpectedWork().costs(ASKED, columns_of(loads, tuple(COLUMNS))))
+        columns = candidates_of(Row(endpoint=A, **said), Row(endpoint=B)).columns  # type: ignore[arg-type]
+        return list(ExpectedWork().costs(ASKED, columns))
 
     plain = costs()[1]
     assert costs(session=True) == [plain - 5.0, plain]
@@ -74,8 +66,8 @@ def test_a_session_an_adapter_and_slowness_change_the_expected_work() -> None:
 
 
 def test_uncached_blocks_weigh_more_where_others_wait_and_where_the_cache_turns_over() -> None:
-    loads = (Load(endpoint=A, pressure=0.5), Load(endpoint=B, pressure=0.25), Load(endpoint=C))
-    columns = columns_of(loads, tuple(COLUMNS))
+    loads = (Row(endpoint=A, pressure=0.5), Row(endpoint=B, pressure=0.25), Row(endpoint=C))
+    columns = candidates_of(*loads).columns
     assert ExpectedWork(request=0.0).costs(ASKED, columns) == [20.0, 15.0, 10.0]
     assert ExpectedWork(request=0.0).costs(Asked(10.0, busy=0.5), columns) == [25.0, 20.0, 15.0]
     busiest = ExpectedWork(request=0.0).costs(Asked(10.0, busy=1.0), columns)
@@ -98,15 +90,15 @@ def test_sticky_lets_go_when_those_are_saturated() -> None:
 
 
 def test_what_all_hold_is_held_by_none() -> None:
-    columns = columns_of([Load(endpoint=each, matched=9.0) for each in (A, B)], ("matched", "backlog"))
+    columns = candidates_of(*(Row(endpoint=each, matched=9.0) for each in (A, B))).columns
     assert Sticky().keeps(ASKED, columns) == [False, False]
 
 
 def order(dice: float, costs: list[float], suspects: tuple[bool, ...] = (), temperature: float = 0.5) -> list[int]:
     loads = [
-        Load(endpoint=each, suspect=suspect) for each, suspect in zip((A, B, C), suspects or (False,) * 3, strict=True)
+        Row(endpoint=each, suspect=suspect) for each, suspect in zip((A, B, C), suspects or (False,) * 3, strict=True)
     ]
-    columns = columns_of(loads, Softmax().inputs)
+    columns = candidates_of(*loads).columns
     return list(Softmax(temperature=temperature).order(Asked(0.0, dice), costs, columns))
 
 
@@ -129,4 +121,4 @@ def test_every_plugin_names_inputs_that_there_are(kind: str) -> None:
     plugins = getattr(PLUGINS, kind)
     assert plugins
     for plugin in plugins.values():
-        assert set(plugin().inputs) <= set(COLUMNS)
+        assert set(plugin().inputs) <= COLUMNS

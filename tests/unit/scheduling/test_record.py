@@ -5,7 +5,7 @@ from argosy.api.objects import Key
 from argosy.base.endpoint import Endpoint
 from argosy.decide.routing.endpoints import PoolEndpoint
 from argosy.decide.scheduling import record as module
-from argosy.decide.scheduling.loads import Load
+from argosy.decide.scheduling.plugins import Candidates
 from argosy.decide.scheduling.record import MAX_ENDPOINTS_KEPT, MAX_ID, MAX_KEPT, Record, Records
 
 
@@ -15,7 +15,7 @@ def state(size: int) -> tuple[PoolEndpoint, ...]:
 
 
 def record(request: str, candidates: int = 1) -> Record:
-    return Record(request=request, at_s=0.0, candidates=(Load(endpoint=Endpoint("127.0.0.1", 1)),) * candidates)
+    return Record(request=request, at_s=0.0, candidates=Candidates((Endpoint("127.0.0.1", 1),) * candidates))
 
 
 def test_a_record_is_found_by_its_request_with_the_state_of_its_pool() -> None:

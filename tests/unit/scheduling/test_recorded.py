@@ -8,10 +8,9 @@ from argosy.api.objects import Key
 from argosy.base.endpoint import Endpoint
 from argosy.decide.routing.endpoints import PoolEndpoint
 from argosy.decide.scheduling.explanation import explanation
-from argosy.decide.scheduling.loads import Load
 from argosy.decide.scheduling.record import MAX_ID, Record
 from argosy.decide.scheduling.recorded import decision_line, is_sampled, pool_line, recorded
-from argosy.engines.signals import Signals
+from harness.candidates import Row, candidates_of
 from harness.profiles import DEFAULT_PROFILE
 
 A, B = Endpoint("127.0.0.1", 8000), Endpoint("::1", 8001)
@@ -22,7 +21,7 @@ POOL = tuple(
 
 
 def record(request: str, *, held: int = 0) -> Record:
-    load = Load(endpoint=A, held=held, slowness=3.5, signals=Signals(running=1.0, kv_usage=0.5))
+    row = Row(endpoint=A, held=held, slowness=3.5, kv_usage=0.5)
     return Record(
         request=request,
         at_s=1.25,
@@ -31,7 +30,8 @@ def record(request: str, *, held: int = 0) -> Record:
         model="m",
         subset=frozenset((str(A), "10.0.0.1")),
         eligible=1,
-        candidates=(load,),
+        candidates=candidates_of(row),
+        picked=A,
         served=str(A),
         answered=True,
         took_s=0.5,

@@ -42,15 +42,11 @@ def documents(picker: Picker) -> Mapping[str, Document]:
 
 
 def _line(record: Record) -> dict[str, Any]:
-    picked = str(record.candidates[0].endpoint) if record.candidates else ""
     shown = msgspec.structs.asdict(record)
     del shown["candidates"], shown["subset"]
-    return {**shown, "picked": picked}
+    return {**shown, "picked": "" if record.picked is None else str(record.picked)}
 
 
 def _believed(picker: Picker, load: Load) -> dict[str, Any]:
     held, room = picker.beliefs.cached_at(load.endpoint)
-    said = {**msgspec.structs.asdict(load), "endpoint": str(load.endpoint), "cached_blocks": held, "cache_room": room}
-    # What is of one request only.
-    del said["matched"], said["session"], said["adapter"]
-    return said
+    return {**msgspec.structs.asdict(load), "endpoint": str(load.endpoint), "cached_blocks": held, "cache_room": room}

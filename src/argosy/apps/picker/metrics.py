@@ -3,10 +3,11 @@
 import functools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, generate_latest
 
 from argosy.api.objects import Key
 from argosy.apps.picker.router_metrics import PREFIX, REQUEST_LABELS, Figures, RouterMetrics, request_labels
+from argosy.apps.picker.tally import Tallies
 from argosy.base.endpoint import Endpoint
 from argosy.decide.scheduling.loads import Load
 
@@ -24,7 +25,6 @@ class PickerMetrics:
         ProcessCollector(registry=registry)
         counter = functools.partial(Counter, registry=registry)
         gauge = functools.partial(Gauge, registry=registry)
-        histogram = functools.partial(Histogram, registry=registry)
         self._requests = counter("argosy_requests", "Requests that were given an endpoint", ["pool", "model"])
         self._picks = counter(
             "argosy_picks", "Picks of an endpoint, its place as a fallback not counted", ["pool", "endpoint"]
@@ -53,24 +53,27 @@ class PickerMetrics:
             "Spans of decisions, where a collector is named: made, sent, failed; what is neither waits or was dropped",
             ["result"],
         )
-        self._pick_seconds = histogram(
-            "argosy_pick_duration_seconds", "From a whole request to its decision", buckets=_PICK_BUCKETS_S
+        self._durations = Tallies(
+            "argosy_pick_duration_seconds", "From a whole request to its decision", _PICK_BUCKETS_S
         )
+        self._pick_seconds = self._durations.of()
         self._scheduling_usable = gauge(
             "argosy_scheduling_file_usable",
             "1 while what the file of the scheduling profile holds is in force, 0 while it is not: see the log",
         )
         self._scheduling_usable.set(1)
-        self._prompt_matched = histogram(
+        self._ratios = Tallies(
             "argosy_prompt_matched_ratio",
             "Share of a prompt that the picked endpoint is taken to hold in its prefix cache, 0 to 1",
-            buckets=_RATIO_BUCKETS,
+            _RATIO_BUCKETS,
         )
-        self._matched_bytes = histogram(
+        self._prompt_matched = self._ratios.of()
+        self._bytes = Tallies(
             "argosy_prompt_matched_bytes",
             "Bytes of a prompt that the picked endpoint is taken to hold in its prefix cache",
-            buckets=_BYTES_BUCKETS,
+            _BYTES_BUCKETS,
         )
+        self._matched_bytes = self._bytes.of()
         self._prefix_blocks = gauge(
             "argosy_prefix_blocks", "Distinct blocks of prompts that endpoints are taken to hold"
         )
@@ -79,13 +82,18 @@ class PickerMetrics:
             "argosy_ext_proc_held_bytes",
             "Bytes held for proxies: bodies that have not come whole, replies that are not taken, tables of headers",
         )
-        self._request_seconds = _request_seconds(registry)
+        self._request_seconds = Tallies(
+            f"{PREFIX}request_duration_seconds",
+            "From a pick to the end of its answer",
+            _REQUEST_BUCKETS_S,
+            REQUEST_LABELS,
+        )
+        for tallies in (self._durations, self._ratios, self._bytes, self._request_seconds):
+            registry.register(tallies)
         self._loads: Callable[[], Mapping[Key, Sequence[Load]]] = dict
         registry.register(RouterMetrics(self._figures))
         self._held: dict[str, int] = {}
-        self._gauges: dict[str, Gauge] = {}
         self._running: dict[str, int] = {}
-        self._timers: dict[str, Histogram] = {}
         # Looking up a series by its labels costs more than counting.
         self._counters: dict[tuple[Key, Endpoint, str], tuple[str, Counter, Counter]] = {}
         self._endpoints: set[tuple[str, str]] = set()
@@ -110,8 +118,8 @@ class PickerMetrics:
 
     def matched(self, size_bytes: float, matched_bytes: float) -> None:
         """Count how much of a prompt the picked endpoint holds."""
-        self._prompt_matched.observe(min(matched_bytes / size_bytes, 1.0))
-        self._matched_bytes.observe(matched_bytes)
+        self._prompt_matched.add(min(matched_bytes / size_bytes, 1.0))
+        self._matched_bytes.add(matched_bytes)
 
     def show_loads_with(self, loads: Callable[[], Mapping[Key, Sequence[Load]]]) -> None:
         """Ask `loads` what is believed of each pool's ready endpoints, whenever somebody wants to know."""
@@ -126,9 +134,9 @@ class PickerMetrics:
             running=dict(self._running),
             refusals={labels["reason"]: value for labels, value in _series(self._refused, "argosy_refused_total")},
             renamed={
-                "scheduler_e2e_duration_seconds": self._pick_seconds.collect(),
-                "prefix_indexer_hit_ratio": self._prompt_matched.collect(),
-                "prefix_indexer_hit_bytes": self._matched_bytes.collect(),
+                "scheduler_e2e_duration_seconds": self._durations.collect(),
+                "prefix_indexer_hit_ratio": self._ratios.collect(),
+                "prefix_indexer_hit_bytes": self._bytes.collect(),
                 "prefix_indexer_size": self._prefix_blocks.collect(),
             },
             pools=self._loads(),
@@ -146,7 +154,7 @@ class PickerMetrics:
         name, requests, picks = counters
         requests.inc()
         picks.inc()
-        self._pick_seconds.observe(seconds)
+        self._pick_seconds.add(seconds)
         self._hold(name, 1)
         self._running[model] = self._running.get(model, 0) + 1
 
@@ -154,17 +162,14 @@ class PickerMetrics:
         """Count the end of a reservation that was held so long."""
         self._hold(str(pool), -1)
         self._running[model] -= 1
-        timer = self._timers.get(model)
-        if timer is None:
-            timer = self._timers[model] = self._request_seconds.labels(*request_labels(model))
-        timer.observe(seconds)
+        self._request_seconds.of(*request_labels(model)).add(seconds)
 
     def _hold(self, pool: str, change: int) -> None:
-        held = self._held[pool] = self._held.get(pool, 0) + change
-        gauge = self._gauges.get(pool)
-        if gauge is None:
-            gauge = self._gauges[pool] = self._reservations.labels(pool)
-        gauge.set(held)
+        held = self._held.get(pool)
+        if held is None:
+            held = 0
+            self._reservations.labels(pool).set_function(lambda: self._held.get(pool, 0))
+        self._held[pool] = held + change
 
     def fell_back(self, pool: Key) -> None:
         """Count an answer by a fallback."""
@@ -204,7 +209,6 @@ class PickerMetrics:
             self._served_not_picked.labels(name)
         for name in [name for name, held in self._held.items() if not held and name not in names]:
             del self._held[name]
-            self._gauges.pop(name, None)
             for metric in (self._reservations, self._fallback_served, self._served_not_picked):
                 metric.remove(name)
         for pool, endpoint in [e for e in self._endpoints if e[0] not in names or e[1] not in places]:
@@ -216,13 +220,7 @@ class PickerMetrics:
         gone = [model for model, count in self._running.items() if not count and model and model not in models]
         for model in gone:
             del self._running[model]
-            if self._timers.pop(model, None) is not None:
-                self._request_seconds.remove(*request_labels(model))
-
-
-def _request_seconds(registry: CollectorRegistry) -> Histogram:
-    name, text = f"{PREFIX}request_duration_seconds", "From a pick to the end of its answer"
-    return Histogram(name, text, REQUEST_LABELS, buckets=_REQUEST_BUCKETS_S, registry=registry)
+            self._request_seconds.forget(*request_labels(model))
 
 
 def _series(metric: Counter, name: str) -> Iterator[tuple[dict[str, str], float]]:

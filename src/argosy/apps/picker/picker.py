@@ -3,6 +3,7 @@
 Decisions are made by `decide`; here they get the world, the clock and the dice, and are counted.
 """
 
+import functools
 import random
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -27,7 +28,6 @@ from argosy.apps.picker.metrics import PickerMetrics
 from argosy.apps.picker.pick import Pick, RequestHead
 from argosy.apps.picker.plugin_failures import PluginFailures
 from argosy.apps.picker.world import EMPTY, World
-from argosy.base.endpoint import Endpoint
 from argosy.decide.prefixes.prompt import BLOCK_BYTES, prompt_of
 from argosy.decide.routing.endpoints import PoolEndpoint
 from argosy.decide.routing.inputs import RequestInputs, request_inputs
@@ -40,7 +40,7 @@ from argosy.decide.scheduling.loads import Load
 from argosy.decide.scheduling.plugins import Asked
 from argosy.decide.scheduling.profiles import Profile
 from argosy.decide.scheduling.record import MAX_ID, Record, Records
-from argosy.decide.scheduling.schedule import schedule
+from argosy.decide.scheduling.schedule import Decision, schedule
 from argosy.edge.rpc.ext_proc import Answer
 
 MAX_EXPLANATION: Final = 1024
@@ -51,6 +51,8 @@ MAX_PROFILES: Final = 8
 """Profiles that are remembered, so that what was decided by them can be explained."""
 _REMOVED: Final = frozenset((*STEERING_HEADERS, *INPUT_HEADER_NAMES))
 """What no engine is to see of a client's headers."""
+_name: Final = functools.lru_cache(maxsize=16_384)(str)
+"""The name of an endpoint."""
 _METHODS_WITH_BODY: Final = frozenset(("POST", "PUT", "PATCH"))
 
 
@@ -196,15 +198,14 @@ class Picker:
         # A session is one of its pool's, so that nobody moves those of others.
         wanted = _wanted(said, profile, f"{pool} {inputs.session}" if inputs.session else "")
         record.profile, record.eligible = profile.spec, among.bit_count()
-        candidates = self.beliefs.candidates(among, wanted, began_s)
+        record.candidates = self.beliefs.candidates(among, wanted, profile.columns, began_s)
         record.asked = Asked(wanted.prompt.size, self._rng.random(), self.beliefs.busy)
-        decision = schedule(profile, record.asked, candidates)
-        record.candidates = decision.candidates
+        decision = schedule(profile, record.asked, record.candidates)
         if decision.failure is not None:
             record.failure = decision.failure
             self._failures.add(decision.failure, began_s)
         self.records.add(record, endpoints)
-        return self._reserved(pool, decision.endpoints, head, (inputs, wanted), began_s, record)
+        return self._reserved(pool, decision, head, (inputs, wanted), began_s, record)
 
     def _eligible_of(self, pool: Key, endpoints: Sequence[PoolEndpoint], model: str | None) -> Eligible:
         found = self._eligible.get((pool, model))
@@ -215,18 +216,22 @@ class Picker:
     def _reserved(
         self,
         pool: Key,
-        endpoints: tuple[Endpoint, ...],
+        decision: Decision,
         head: RequestHead,
         wants: tuple[RequestInputs, Wanted],
         began_s: float,
         record: Record,
     ) -> Pick:
         inputs, wanted = wants
-        destination = ",".join(map(str, endpoints))
+        endpoints = decision.endpoints
+        destination = ",".join(map(_name, endpoints))
         now_s = self._clock()
+        record.picked = endpoints[0]
         self._metrics.picked(pool, endpoints[0], record.model, now_s - began_s)
+        matched = 0.0
         if wanted.prompt.size:
-            self._metrics.matched(wanted.prompt.size * BLOCK_BYTES, record.candidates[0].matched * BLOCK_BYTES)
+            matched = record.candidates.columns["matched"][decision.order[0]]
+            self._metrics.matched(wanted.prompt.size * BLOCK_BYTES, matched * BLOCK_BYTES)
         steering = [(DESTINATION, destination), (POOL_HEADER, record.pool)]
         # Only a model of the table: it is one of ours, while a client's could hold anything.
         if record.model:
@@ -239,7 +244,7 @@ class Picker:
             inputs=inputs,
             endpoints=endpoints,
             destination=destination,
-            reservation=self.beliefs.reserve(record.candidates[0], wanted, now_s),
+            reservation=self.beliefs.reserve(endpoints[0], wanted, now_s, matched=matched),
             set_headers=tuple(steering),
             remove_headers=()
             if _REMOVED.isdisjoint(head.headers)
@@ -269,7 +274,7 @@ def _wanted(said: ModelRequest | None, profile: Profile, session: str) -> Wanted
     """Give what a request wants of an endpoint; a prompt is hashed only where somebody asks who holds it."""
     if said is None:
         return Wanted(session=session) if session else NOTHING
-    if "matched" not in profile.inputs:
+    if not profile.of_prompts:
         return Wanted(model=said.model, session=session)
     return Wanted(prompt_of(said.parts, f"{said.model}\0{said.salt}".encode()), model=said.model, session=session)
 

@@ -14,6 +14,7 @@ Rules of this file:
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final
 
 from argosy.base.errors import CallerError
@@ -35,19 +36,16 @@ class Match:
         self.levels = levels
         self.ends = ends
 
-    @property
-    def anybody(self) -> int:
-        """The set of all that hold anything of it."""
-        found = self.levels[0][1] if self.levels else 0
-        for _, holding in self.ends:
-            found |= holding
+    def lengths(self, numbers: Sequence[int]) -> list[float]:
+        """Give how many blocks of the prompt each of these endpoints holds; the last one may be held in part."""
+        found = [0.0] * len(numbers)
+        for length, holding in (*self.levels, *self.ends):
+            if holding:
+                found = [
+                    length if holding >> number & 1 and length > held else held
+                    for number, held in zip(numbers, found, strict=True)
+                ]
         return found
-
-    def length(self, number: int) -> float:
-        """Give how many blocks of the prompt an endpoint holds; the last one may be held in part."""
-        bit = 1 << number
-        held = next((length for length, holding in reversed(self.levels) if holding & bit), 0.0)
-        return max(held, next((length for length, holding in self.ends if holding & bit), 0.0))
 
     def holders(self, among: int, limit: int) -> int:
         """Give at most `limit` of these endpoints that hold anything, those that hold most."""
@@ -123,15 +121,19 @@ class PrefixIndex:
             levels.append((float(length), holding))
         return Match(levels, ends)
 
-    def pressure(self, number: int, size: float, now_s: float) -> float:
-        """Say how dear room is at an endpoint, in 1/s: one by the age of what would go for so many blocks more.
+    def pressures(self, numbers: Sequence[int], size: float, matched: Sequence[float], now_s: float) -> list[float]:
+        """Say how dear room is at endpoints, in 1/s: one by the age of what would go for what is not held of `size`.
 
-        0 where there is room for them.
+        0 where there is room for it.
         """
-        held = self._held.get(number)
-        if held is None or len(held.blocks) + size <= min(held.room, self._share) or not held.blocks:
-            return 0.0
-        return 1.0 / max(now_s - next(iter(held.blocks.values())), 1e-3)
+        found, share = [], self._share
+        for number, own in zip(numbers, matched, strict=True):
+            held = self._held.get(number)
+            if held is None or len(held.blocks) + size - own <= min(held.room, share) or not held.blocks:
+                found.append(0.0)
+            else:
+                found.append(1.0 / max(now_s - next(iter(held.blocks.values())), 1e-3))
+        return found
 
     def sent(self, number: int, prompt: Prompt, now_s: float) -> None:
         """Take in that the endpoint has a prompt to compute; as many of its first blocks as have room are held."""

@@ -7,7 +7,7 @@ Rules of this file:
 """
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -17,11 +17,14 @@ from argosy.base.numbering import Numbering, members
 from argosy.decide.prefixes.index import NO_MATCH, PrefixIndex
 from argosy.decide.prefixes.prompt import NO_PROMPT, Prompt
 from argosy.decide.prefixes.rooms import ROOM, Rooms
-from argosy.decide.scheduling.loads import Load, Loads, ScrapeMark
+from argosy.decide.scheduling.loads import Loads, ScrapeMark
 from argosy.decide.scheduling.nominations import Crowds, nominated
+from argosy.decide.scheduling.plugins import Candidates, Column
 from argosy.engines.signals import Signals
 
 MAX_SESSIONS: Final = 65_536
+MAX_SEATS: Final = 256
+"""Sets of candidates whose members are remembered: a small pool is judged whole each time."""
 _SMOOTHING: Final = 0.01
 
 
@@ -48,6 +51,7 @@ class Beliefs:
         self._sessions: OrderedDict[str, int] = OrderedDict()
         self._adapters: dict[str, int] = {}
         self._loaded: dict[int, frozenset[str]] = {}
+        self._seats: dict[int, tuple[tuple[int, ...], tuple[Endpoint, ...]]] = {}
         self.busy = 0.0
         """The share of candidates that have prompts to compute, 0 to 1, as a moving average over picks."""
 
@@ -60,42 +64,32 @@ class Beliefs:
         """Give a set of endpoints, for `candidates`; it holds until one of them is forgotten."""
         return self._numbering.set_of(endpoints)
 
-    def candidates(self, among: int, wanted: Wanted, now_s: float) -> tuple[Load, ...]:
-        """Give the endpoints of a set that are worth judging, with all that is believed of them."""
+    def candidates(self, among: int, wanted: Wanted, inputs: Iterable[str], now_s: float) -> Candidates:
+        """Give the endpoints of a set that are worth judging, with columns of what is believed of them."""
         match = self._index.match(wanted.prompt) if wanted.prompt.size else NO_MATCH
         session, adapter = self._session(wanted.session), self._adapters.get(wanted.model, 0)
-        numbers = list(members(nominated(among, match, session, adapter, self._crowds)))
-        endpoint = self._numbering.endpoint
-        believed = self.loads.believed([endpoint(number) for number in numbers], now_s)
-        computing = sum(load.backlog > 0.0 for load in believed) / len(believed)
-        self.busy += _SMOOTHING * (computing - self.busy)
-        size = wanted.prompt.size
-        if not size and not session and not adapter:
-            return believed
-        known, found = match.anybody, []
-        for number, load in zip(numbers, believed, strict=True):
-            matched = match.length(number) if known >> number & 1 else 0.0
-            found.append(
-                msgspec.structs.replace(
-                    load,
-                    matched=matched,
-                    pressure=self._index.pressure(number, size - matched, now_s),
-                    session=bool(session >> number & 1),
-                    adapter=bool(adapter >> number & 1),
-                )
-            )
-        return tuple(found)
+        numbers, endpoints = self._seated(nominated(among, match, session, adapter, self._crowds))
+        columns = self.loads.columns(endpoints, inputs, now_s)
+        backlog = columns["backlog"]
+        self.busy += _SMOOTHING * ((len(backlog) - backlog.count(0.0)) / len(backlog) - self.busy)
+        of_request: dict[str, Column] = {"session": _bits(session, numbers), "adapter": _bits(adapter, numbers)}
+        of_request["matched"] = matched = match.lengths(numbers)
+        of_request["pressure"] = self._index.pressures(numbers, wanted.prompt.size, matched, now_s)
+        return Candidates(endpoints, {name: columns.get(name) or of_request[name] for name in inputs})
 
-    def reserve(self, picked: Load, wanted: Wanted, now_s: float) -> int:
-        """Count a request that has just been sent to the endpoint; gives the reservation's number."""
-        prompt, number = wanted.prompt, self._numbering.of(picked.endpoint)
-        uncached = max(prompt.size - picked.matched, 0.0)
-        reservation = self.loads.reserve(picked.endpoint, now_s, size=prompt.size, uncached=uncached)
+    def reserve(self, endpoint: Endpoint, wanted: Wanted, now_s: float, *, matched: float = 0.0) -> int:
+        """Count a request that has just been sent to the endpoint, which holds `matched` blocks of its prompt.
+
+        Gives the reservation's number.
+        """
+        prompt, number = wanted.prompt, self._numbering.of(endpoint)
+        uncached = max(prompt.size - matched, 0.0)
+        reservation = self.loads.reserve(endpoint, now_s, size=prompt.size, uncached=uncached)
         self._crowds.picked(number)
-        self._count(picked.endpoint)
+        self._count(endpoint)
         if prompt.size:
             self._index.sent(number, prompt, now_s)
-            self._rooms.sent(number, prompt.size, picked.matched)
+            self._rooms.sent(number, prompt.size, matched)
         if wanted.session:
             self._sessions[wanted.session] = number
             self._sessions.move_to_end(wanted.session)
@@ -136,6 +130,7 @@ class Beliefs:
     def keep_only(self, endpoints: Collection[Endpoint]) -> None:
         """Forget endpoints that are gone."""
         self.loads.keep_only(endpoints)
+        self._seats.clear()
         for number in self._numbering.keep_only(endpoints):
             self._index.forget(number)
             self._rooms.forget(number)
@@ -148,6 +143,15 @@ class Beliefs:
         """Give how many blocks an endpoint is taken to hold, and how many it has room for."""
         number = self._numbering.of(endpoint)
         return self._index.held_at(number), self._index.room_of(number)
+
+    def _seated(self, of: int) -> tuple[tuple[int, ...], tuple[Endpoint, ...]]:
+        found = self._seats.get(of)
+        if found is None:
+            if len(self._seats) >= MAX_SEATS:
+                self._seats.clear()
+            numbers = tuple(members(of))
+            found = self._seats[of] = numbers, tuple(map(self._numbering.endpoint, numbers))
+        return found
 
     def _session(self, name: str) -> int:
         number = self._sessions.get(name) if name else None
@@ -163,3 +167,7 @@ class Beliefs:
                 self._adapters[name] = left
             else:
                 del self._adapters[name]
+
+
+def _bits(of: int, numbers: Sequence[int]) -> Column:
+    return [of >> number & 1 for number in numbers] if of else [0] * len(numbers)

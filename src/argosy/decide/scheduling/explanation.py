@@ -8,16 +8,13 @@ import msgspec
 
 from argosy.decide.routing.endpoints import PoolEndpoint
 from argosy.decide.scheduling.eligible import why_removed
-from argosy.decide.scheduling.loads import Load
-from argosy.decide.scheduling.plugins import COLUMNS, Failure
+from argosy.decide.scheduling.plugins import Failure
 from argosy.decide.scheduling.profiles import BUILT_IN, Profile
 from argosy.decide.scheduling.record import Record
 from argosy.decide.scheduling.schedule import Decision, schedule
 
 MAX_NAMED: Final = 8
 """Endpoints that are named for each reason; the rest are counted."""
-_ALWAYS: Final = ("requests",)
-"""Columns that are shown whatever the plugins need."""
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,37 +103,39 @@ def explanation(record: Record, endpoints: Sequence[PoolEndpoint], profile: Prof
         sentence = "It was decided by a profile that is not known any more."
         return msgspec.structs.replace(said, sentence=sentence)
     decision = schedule(profile, record.asked, record.candidates)
-    loads, costs = decision.candidates, decision.costs
-    comparable = len(loads) > 1 and loads[1].suspect == loads[0].suspect and not decision.left_out[1]
-    lost_by = costs[1] - costs[0] if comparable else None
-    tied = tuple(
-        str(load.endpoint)
-        for load, cost, out in zip(loads[1:], costs[1:], decision.left_out[1:], strict=True)
-        if cost == costs[0] and load.suspect == loads[0].suspect and not out
-    )
+    columns, order = record.candidates.columns, decision.order
+    names = ("requests", *(name for name in profile.inputs if name != "requests"))
+    candidates = tuple(_candidate(decision, index, names) for index in order)
+    first, *others = candidates
+    comparable = [
+        each
+        for index, each in zip(order[1:], others, strict=True)
+        if columns["suspect"][index] == columns["suspect"][order[0]] and not each.left_out_by
+    ]
+    lost_by = others[0].cost - first.cost if others and others[0] in comparable else None
+    tied = tuple(each.endpoint for each in comparable if each.cost == first.cost)
     return msgspec.structs.replace(
         said,
-        sentence=f"{_failed(record)}{_sentence(record, decision, tied, lost_by)}",
-        prompt_matched=loads[0].matched,
-        picked=str(loads[0].endpoint),
+        sentence=f"{_failed(record)}{_sentence(record, candidates, tied, lost_by)}",
+        prompt_matched=columns["matched"][order[0]],
+        picked=first.endpoint,
         fallbacks=tuple(map(str, decision.endpoints[1:])),
-        runner_up=str(loads[1].endpoint) if len(loads) > 1 else "",
+        runner_up=others[0].endpoint if others else "",
         lost_by=lost_by,
         tied=tied,
-        candidates=tuple(_candidate(decision, index, profile) for index in range(len(loads))),
+        candidates=candidates,
     )
 
 
-def _candidate(decision: Decision, index: int, profile: Profile) -> Candidate:
-    load = decision.candidates[index]
+def _candidate(decision: Decision, index: int, names: Sequence[str]) -> Candidate:
     judged = (Judgement(scorer=each.name, cost=each.costs[index], weight=each.weight) for each in decision.parts)
-    names = (*_ALWAYS, *(name for name in profile.inputs if name not in _ALWAYS))
+    columns = decision.candidates.columns
     return Candidate(
-        endpoint=str(load.endpoint),
+        endpoint=str(decision.candidates.endpoints[index]),
         cost=decision.costs[index],
         left_out_by=decision.left_out[index],
         judgements=tuple(judged),
-        inputs={name: float(COLUMNS[name](load)) for name in names},
+        inputs={name: float(columns[name][index]) for name in names},
     )
 
 
@@ -153,22 +152,20 @@ def _removed(endpoints: Iterable[PoolEndpoint], record: Record) -> Iterator[Remo
         yield Removed(why=why, count=counts[why], endpoints=tuple(named))
 
 
-def _sentence(record: Record, decision: Decision, tied: Sequence[str], lost_by: float | None) -> str:
-    first = decision.candidates[0]
+def _sentence(record: Record, candidates: Sequence[Candidate], tied: Sequence[str], lost_by: float | None) -> str:
+    first = candidates[0]
     if record.eligible == 1:
         return f"{first.endpoint} was picked: no other endpoint of pool {record.pool} could serve."
     believed = _believed(record, first)
     if tied:
         others = f"{len(tied)} other{'' if len(tied) == 1 else 's'}"
         return f"{first.endpoint} was picked: {believed}; as good as {others}, and picked longest ago."
-    second = decision.candidates[1]
+    second = candidates[1]
     if lost_by is not None:
-        costs = decision.costs
-        return (
-            f"{first.endpoint} was picked: {believed}; cost {costs[0]:.4g} against {costs[1]:.4g} of {second.endpoint}."
-        )
-    if decision.left_out[1]:
-        return f"{first.endpoint} was picked: {believed}; the filter {decision.left_out[1]} left out all others."
+        against = f"cost {first.cost:.4g} against {second.cost:.4g} of {second.endpoint}"
+        return f"{first.endpoint} was picked: {believed}; {against}."
+    if second.left_out_by:
+        return f"{first.endpoint} was picked: {believed}; the filter {second.left_out_by} left out all others."
     return f"{first.endpoint} was picked: {believed}; {second.endpoint} had just failed to take a request."
 
 
@@ -176,12 +173,12 @@ def _failed(record: Record) -> str:
     return "" if record.failure is None else f"{record.failure}; the default decided: "
 
 
-def _believed(record: Record, load: Load) -> str:
-    under_way = load.held + load.foreign
+def _believed(record: Record, first: Candidate) -> str:
+    under_way = int(first.inputs["requests"])
     said = f"{under_way} request{'' if under_way == 1 else 's'} under way there"
     if not record.asked.size:
         return said
-    share = min(load.matched / record.asked.size, 1.0)
+    share = min(first.inputs["matched"] / record.asked.size, 1.0)
     return f"it holds {share:.0%} of the prompt, {said}"
 
 

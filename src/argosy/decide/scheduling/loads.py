@@ -16,7 +16,7 @@ Rules of this file:
 """
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -37,37 +37,23 @@ SLOW_FACTOR: Final = 3.0
 """Endpoints within this factor of the fastest count as equal: answers differ in length, and noise must not steer."""
 SLOW_ANSWERS: Final = 3
 """Answers that must have been measured before slowness counts."""
+_LOG_SLOW_FACTOR: Final = math.log(SLOW_FACTOR)
 _SMOOTHING: Final = 0.3
 _MEMORY: Final = 0.95
 """What is left of a measurement of speed at the next one."""
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What is believed of an endpoint at the moment of a pick.
-
-    `held` are requests that this picker sent there and that still run, `foreign` those of others, `backlog` the blocks
-    of prompts that it has yet to compute, `under_way` the blocks of all prompts that run there. `signals` are the
-    engine's own words while they are fresh. `slowness` is the factor by which its answers take longer than those of the
-    fastest candidate, 1.0 when not notably. `last_pick`
-    numbers the latest pick of it among all picks, 0 for none.
-
-    Of the request at hand: `matched` are the blocks of its prompt that the endpoint holds, `session` says that its
-    session was there before, `adapter` that its model is an adapter that is loaded there. `pressure` is one by the age,
-    in s, of what would have to leave its cache for the rest of the prompt, 0 where there is room.
-    """
+    """What is believed of an endpoint, see `LOAD_COLUMNS`; `signals` are the engine's words while they are fresh."""
 
     endpoint: Endpoint
-    held: int = 0
-    foreign: int = 0
+    held: float = 0.0
+    foreign: float = 0.0
     slowness: float = 1.0
     suspect: bool = False
-    last_pick: int = 0
+    last_pick: float = 0.0
     backlog: float = 0.0
     under_way: float = 0.0
-    matched: float = 0.0
-    pressure: float = 0.0
-    session: bool = False
-    adapter: bool = False
     signals: Signals | None = None
 
 
@@ -95,22 +81,15 @@ class _Record(msgspec.Struct):
     computing_s: float = 0.0
     foreign: int = 0
     signals: Signals | None = None
-    scraped_at_s: float = -math.inf
+    fresh_until_s: float = -math.inf
     suspect_until_s: float = -math.inf
     last_pick: int = 0
     answers: int = 0
     log_pace: float = 0.0
     """Of the seconds that an answer takes here after the usual work, as a moving average."""
     log_duration: float = 0.0
-    answered_at_s: float = -math.inf
-
-    def is_fresh(self, now_s: float) -> bool:
-        return now_s - self.scraped_at_s <= FRESH_S
-
-    def slow_is_known(self, now_s: float) -> bool:
-        if self.answers < SLOW_ANSWERS:
-            return False
-        return now_s - self.answered_at_s <= max(SLOW_FRESH_S, SLOW_FRESH_DURATIONS * math.exp(self.log_duration))
+    slow_until_s: float = -math.inf
+    """Until when its pace is compared with others'."""
 
     def backlog(self, now_s: float) -> float:
         if not self.prompts or self.pending <= 0.0:
@@ -187,26 +166,23 @@ class Loads:
 
     def believed(self, endpoints: Iterable[Endpoint], now_s: float) -> tuple[Load, ...]:
         """Give what is believed of each of these endpoints, slowness relative to the fastest of them."""
-        records = [(endpoint, self._records.get(endpoint) or _UNKNOWN) for endpoint in endpoints]
-        known = {endpoint: record.log_pace for endpoint, record in records if record.slow_is_known(now_s)}
-        fastest = min(known.values(), default=0.0)
-        loads = []
-        for endpoint, record in records:
-            fresh = record.is_fresh(now_s)
-            loads.append(
-                Load(
-                    endpoint=endpoint,
-                    held=record.held,
-                    foreign=record.foreign if fresh else 0,
-                    slowness=_slowness(record.log_pace - fastest) if endpoint in known else 1.0,
-                    suspect=now_s < record.suspect_until_s,
-                    last_pick=record.last_pick,
-                    backlog=record.backlog(now_s),
-                    under_way=record.under_way,
-                    signals=record.signals if fresh else None,
-                )
+        endpoints = tuple(endpoints)
+        columns = self.columns(endpoints, _OF_LOAD, now_s)
+        rows = zip(*columns.values(), strict=True)
+        return tuple(
+            Load(
+                endpoint=endpoint,
+                suspect=now_s < record.suspect_until_s,
+                signals=record.signals if now_s <= record.fresh_until_s else None,
+                **dict(zip(_OF_LOAD, row, strict=True)),
             )
-        return tuple(loads)
+            for endpoint, record, row in zip(endpoints, self._of(endpoints), rows, strict=True)
+        )
+
+    def columns(self, endpoints: Iterable[Endpoint], names: Iterable[str], now_s: float) -> dict[str, list[float]]:
+        """Give what is believed of these endpoints, in columns; only those of `LOAD_COLUMNS`."""
+        records = self._of(endpoints)
+        return {name: make(records, now_s) for name in names if (make := LOAD_COLUMNS.get(name))}
 
     def reserve(self, endpoint: Endpoint, now_s: float, *, size: float = 0.0, uncached: float = 0.0) -> int:
         """Count a request that has just been sent to the endpoint; gives the reservation's number.
@@ -253,7 +229,9 @@ class Loads:
             record.log_pace += weight * (pace - record.log_pace)
             record.log_duration += weight * (math.log(max(duration_s, 1e-4)) - record.log_duration)
             record.answers += 1
-            record.answered_at_s = now_s
+            if record.answers >= SLOW_ANSWERS:
+                usual_s = math.exp(record.log_duration)
+                record.slow_until_s = now_s + max(SLOW_FRESH_S, SLOW_FRESH_DURATIONS * usual_s)
 
     def scrape_began(self, endpoint: Endpoint) -> ScrapeMark:
         """Note what is held while the endpoint counts its requests."""
@@ -272,7 +250,7 @@ class Loads:
         record.signals = signals
         if signals.waiting == 0.0:
             record.all_begun(mark.picks)
-        record.scraped_at_s = now_s
+        record.fresh_until_s = now_s + FRESH_S
         return True
 
     def keep_only(self, endpoints: Collection[Endpoint]) -> None:
@@ -281,6 +259,10 @@ class Loads:
             endpoint: record for endpoint, record in self._records.items() if record.held or endpoint in endpoints
         }
 
+    def _of(self, endpoints: Iterable[Endpoint]) -> list[_Record]:
+        records = self._records
+        return [records.get(endpoint, _UNKNOWN) for endpoint in endpoints]
+
     def _record(self, endpoint: Endpoint) -> _Record:
         record = self._records.get(endpoint)
         if record is None:
@@ -288,5 +270,41 @@ class Loads:
         return record
 
 
-def _slowness(log_ratio: float) -> float:
-    return math.exp(log_ratio) if log_ratio >= math.log(SLOW_FACTOR) else 1.0
+def _slowness(records: Sequence[_Record], now_s: float) -> list[float]:
+    paces = [each.log_pace if now_s <= each.slow_until_s else None for each in records]
+    fastest = min((pace for pace in paces if pace is not None), default=0.0)
+    notable = fastest + _LOG_SLOW_FACTOR
+    return [1.0 if pace is None or pace < notable else math.exp(pace - fastest) for pace in paces]
+
+
+def _waiting(record: _Record, now_s: float) -> float:
+    return record.signals.waiting if record.signals is not None and now_s <= record.fresh_until_s else 0.0
+
+
+def _kv_usage(record: _Record, now_s: float) -> float:
+    return (record.signals.kv_usage or 0.0) if record.signals is not None and now_s <= record.fresh_until_s else 0.0
+
+
+LOAD_COLUMNS: Final[Mapping[str, Callable[[Sequence[_Record], float], list[float]]]] = {
+    "held": lambda records, _: [each.held for each in records],
+    "foreign": lambda records, now_s: [each.foreign if now_s <= each.fresh_until_s else 0 for each in records],
+    "requests": lambda records, now_s: [
+        each.held + each.foreign if now_s <= each.fresh_until_s else each.held for each in records
+    ],
+    "waiting": lambda records, now_s: [_waiting(each, now_s) for each in records],
+    "kv_usage": lambda records, now_s: [_kv_usage(each, now_s) for each in records],
+    "backlog": lambda records, now_s: [each.backlog(now_s) if each.pending > 0.0 else 0.0 for each in records],
+    "under_way": lambda records, _: [each.under_way for each in records],
+    "slowness": _slowness,
+    "suspect": lambda records, now_s: [1.0 if now_s < each.suspect_until_s else 0.0 for each in records],
+    "last_pick": lambda records, _: [each.last_pick for each in records],
+}
+"""Columns about endpoints, whatever the request.
+
+`requests` under way, of which this picker `held` some and `foreign` are others'; `waiting` of them in the engine's
+queue, by its own count; `kv_usage` of its cache (0 to 1); `backlog`, blocks of prompts yet to compute; `under_way`,
+blocks of all prompts under way, cached or not; `slowness`, by which factor its answers take longer than the fastest
+candidate's, 1 when not notably; `suspect`, 1 when it has just failed to take a request; `last_pick`, the number of its
+latest pick among all picks, 0 for none.
+"""
+_OF_LOAD: Final = ("held", "foreign", "slowness", "last_pick", "backlog", "under_way")

@@ -11,13 +11,13 @@ Rules of this file:
 Plugins are found by entry points: `argosy.filters`, `argosy.scorers`, `argosy.pickers`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from operator import attrgetter
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
 
-from argosy.decide.scheduling.loads import Load
+from argosy.base.endpoint import Endpoint
+from argosy.decide.scheduling.loads import LOAD_COLUMNS
 
 MAX_WHY: Final = 200
 """Characters that are kept of why a plugin failed."""
@@ -96,38 +96,24 @@ class PluginFailed(Exception):  # noqa: N818 (named for what it says)
         self.failure = Failure(kind=kind, plugin=plugin, why=ascii(why)[1:-1][:MAX_WHY])
 
 
-def _kv_usage(load: Load) -> float:
-    return 0.0 if load.signals is None or load.signals.kv_usage is None else load.signals.kv_usage
+class Candidates(msgspec.Struct, frozen=True, gc=False):
+    """Endpoints that are judged, and what is believed of them, in columns."""
+
+    endpoints: tuple[Endpoint, ...] = ()
+    columns: Columns = {}
+
+    def __len__(self) -> int:
+        return len(self.endpoints)
 
 
-def _waiting(load: Load) -> float:
-    return 0.0 if load.signals is None else load.signals.waiting
+REQUEST_COLUMNS: Final = ("matched", "pressure", "session", "adapter")
+"""Columns about endpoints and the request at hand.
 
-
-COLUMNS: Final[Mapping[str, Callable[[Load], float]]] = {
-    "requests": lambda load: load.held + load.foreign,
-    "waiting": _waiting,
-    "kv_usage": _kv_usage,
-    **{
-        name: attrgetter(name)
-        for name in (
-            *("held", "foreign", "backlog", "under_way", "matched", "pressure"),
-            *("session", "adapter", "slowness", "suspect", "last_pick"),
-        )
-    },
-}
-"""The columns there are.
-
-`requests` under way, of which this picker `held` some and `foreign` are others'; `waiting` of them in the engine's
-queue, by its own count; `kv_usage` of its cache (0 to 1); `backlog`, blocks of prompts yet to compute; `under_way`,
-blocks of all prompts under way, cached or not; `matched`, blocks of this prompt that it holds; `pressure`, one by
-the age in s of what would leave its cache for the rest, 0 where there is room; `session`, 1 where the
-request's session was before; `adapter`, 1 where the request's model is a loaded adapter; `slowness`, by which factor
-its answers take longer than the fastest candidate's; `suspect`, 1 when it has just failed to take a request;
-`last_pick`, the number of its latest pick.
+`matched`, blocks of its prompt that an endpoint holds; `pressure`, one by the age in s of what would leave its cache
+for the rest, 0 where there is room; `session`, 1 where the request's session was before; `adapter`, 1 where the
+request's model is a loaded adapter.
 """
-
-
-def columns_of(candidates: Sequence[Load], inputs: Sequence[str]) -> dict[str, list[float]]:
-    """Give the columns of these names."""
-    return {name: list(map(COLUMNS[name], candidates)) for name in inputs}
+COLUMNS: Final = frozenset((*LOAD_COLUMNS, *REQUEST_COLUMNS))
+"""The columns there are."""
+OF_PROMPTS: Final = frozenset(("backlog", "under_way", "matched", "pressure"))
+"""Columns that are 0 where nobody reads prompts."""

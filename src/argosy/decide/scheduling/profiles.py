@@ -9,7 +9,7 @@ import msgspec
 from argosy.api.scheduling import DEFAULT, Plugins, PluginSpec, ProfileSpec
 from argosy.base.errors import UserError
 from argosy.decide.scheduling.pickers.least import Least
-from argosy.decide.scheduling.plugins import COLUMNS, Filter, Picker, Scorer
+from argosy.decide.scheduling.plugins import COLUMNS, OF_PROMPTS, Filter, Picker, Scorer
 from argosy.decide.scheduling.scorers.expected_work import ExpectedWork
 
 
@@ -22,13 +22,19 @@ class WeightedScorer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """Plugins that are ready to decide; `inputs` are the columns that any of them needs."""
+    """Plugins that are ready to decide; `inputs` are the columns that any of them needs.
+
+    `columns` are those that a decision has: also what the built-in default needs, which decides where a plugin fails.
+    `of_prompts` says whether prompts matter to it.
+    """
 
     spec: ProfileSpec
     filters: tuple[tuple[str, Filter], ...]
     scorers: tuple[WeightedScorer, ...]
     picker: Picker
     inputs: tuple[str, ...]
+    columns: tuple[str, ...]
+    of_prompts: bool
 
 
 def _one(name: str, **parameters: float) -> tuple[PluginSpec, ...]:
@@ -62,12 +68,15 @@ PROFILES: Final[Mapping[str, ProfileSpec]] = {
 
 _LEAST_WORK: Final = ExpectedWork()
 _LEAST_FIRST: Final = Least()
+_NEEDED: Final = tuple(sorted({*_LEAST_WORK.inputs, *_LEAST_FIRST.inputs}))
 BUILT_IN: Final = Profile(
     spec=PROFILES[DEFAULT],
     filters=(),
     scorers=(WeightedScorer(name="expected-work", weight=1.0, scorer=_LEAST_WORK),),
     picker=_LEAST_FIRST,
-    inputs=tuple(sorted({*_LEAST_WORK.inputs, *_LEAST_FIRST.inputs})),
+    inputs=_NEEDED,
+    columns=_NEEDED,
+    of_prompts=True,
 )
 """The profile `default` whatever is installed under the names of its plugins: it decides where others fail."""
 
@@ -92,7 +101,15 @@ def built(spec: ProfileSpec, plugins: Plugins) -> Profile:
     picker = _plugin("picker", spec.picker, plugins.pickers, "order")
     inputs = {name for _, each in filters for name in each.inputs}
     inputs.update(*(each.scorer.inputs for each in scorers), picker.inputs)
-    return Profile(spec=spec, filters=filters, scorers=scorers, picker=picker, inputs=tuple(sorted(inputs)))
+    return Profile(
+        spec=spec,
+        filters=filters,
+        scorers=scorers,
+        picker=picker,
+        inputs=tuple(sorted(inputs)),
+        columns=tuple(sorted({*inputs, *_NEEDED})),
+        of_prompts=not inputs.isdisjoint(OF_PROMPTS),
+    )
 
 
 def _weight(spec: PluginSpec) -> float:
@@ -115,6 +132,10 @@ def _plugin(field: str, spec: PluginSpec, known: Mapping[str, type[Any]], method
     except Exception as error:  # somebody's code may do anything
         raise UserError(f"{field}: `{spec.type}` cannot be used: {error!r}; ask whoever made it") from error
     if unknown or not usable:
-        why = f"it asks for the column {unknown[0]}; there are {', '.join(COLUMNS)}" if unknown else f"no `{method}()`"
+        why = (
+            f"it asks for the column {unknown[0]}; there are {', '.join(sorted(COLUMNS))}"
+            if unknown
+            else f"no `{method}()`"
+        )
         raise UserError(f"{field}: `{spec.type}` cannot be used: {why}")
     return plugin

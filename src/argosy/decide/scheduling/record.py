@@ -16,9 +16,9 @@ from typing import Final
 import msgspec
 
 from argosy.api.scheduling import ProfileSpec
+from argosy.base.endpoint import Endpoint
 from argosy.decide.routing.endpoints import PoolEndpoint
-from argosy.decide.scheduling.loads import Load
-from argosy.decide.scheduling.plugins import Asked, Failure
+from argosy.decide.scheduling.plugins import Asked, Candidates, Failure
 
 MAX_ID: Final = 128
 MAX_KEPT: Final = 65_536
@@ -30,8 +30,8 @@ class Record(msgspec.Struct, kw_only=True):
     """One request: what was known when it was decided, and what came of it.
 
     `at_s` is in seconds since 1970. `eligible` counts the endpoints that could have served, of which `candidates` were
-    judged, by `profile`, the best first; by the built-in default where one of its plugins had a `failure`. A refused
-    request has a `refused` reason, and no candidates. `took_s` is None while it is under way.
+    judged, by `profile`; by the built-in default where one of its plugins had a `failure`. `picked` is the best of
+    them. A refused request has a `refused` reason, and no candidates. `took_s` is None while it is under way.
     """
 
     request: str
@@ -43,7 +43,8 @@ class Record(msgspec.Struct, kw_only=True):
     eligible: int = 0
     profile: ProfileSpec | None = None
     asked: Asked = Asked()
-    candidates: tuple[Load, ...] = ()
+    candidates: Candidates = Candidates()
+    picked: Endpoint | None = None
     failure: Failure | None = None
     refused: str = ""
     served: str = ""

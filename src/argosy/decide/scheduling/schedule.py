@@ -2,7 +2,7 @@
 
 Rules of this file:
 
-- Pure: the same profile, request and candidates, in whatever order, give the same decision.
+- Pure: the same profile, request and candidates give the same decision.
 - Candidates that a filter leaves out stand behind those that stay: they are fallbacks still.
 - A plugin that fails does not end a request: the built-in default decides in the place of its profile.
 """
@@ -15,9 +15,9 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from argosy.base.endpoint import Endpoint
-from argosy.decide.scheduling.loads import Load
 from argosy.decide.scheduling.plugins import (
     Asked,
+    Candidates,
     Column,
     Columns,
     Failure,
@@ -25,7 +25,6 @@ from argosy.decide.scheduling.plugins import (
     Picker,
     PluginFailed,
     Scorer,
-    columns_of,
 )
 from argosy.decide.scheduling.profiles import BUILT_IN, Profile
 
@@ -44,53 +43,44 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Candidates in order, and per candidate, in that order, its cost, its parts, and the filter that left it out.
+    """Candidates, and of each, as they stand, its cost, its parts, and the filter that left it out.
 
-    `failure` is why the built-in default decided in the place of the profile.
+    `order` gives their places, that of the pick first. `failure` is why the built-in default decided in the place of
+    the profile.
     """
 
-    candidates: tuple[Load, ...]
-    costs: tuple[float, ...]
-    parts: tuple[Part, ...] = ()
-    left_out: tuple[str, ...]
+    candidates: Candidates
+    order: Sequence[int] = ()
+    costs: Column = ()
+    parts: Sequence[Part] = ()
+    left_out: Sequence[str] = ()
     failure: Failure | None = None
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         """The pick, then its fallbacks."""
-        return tuple(load.endpoint for load in self.candidates[:MAX_ENDPOINTS])
+        endpoints = self.candidates.endpoints
+        return tuple([endpoints[index] for index in self.order[:MAX_ENDPOINTS]])
 
 
-def schedule(profile: Profile, asked: Asked, candidates: Sequence[Load]) -> Decision:
-    """Rank the candidates; no candidates, no endpoints."""
-    if not candidates:
-        return Decision(candidates=(), costs=(), left_out=())
-    # Plugins that rank equal ones as they come rank them by name.
-    candidates = sorted(candidates, key=_name)
+def schedule(profile: Profile, asked: Asked, candidates: Candidates) -> Decision:
+    """Rank the candidates, which have the profile's columns; no candidates, no endpoints."""
+    if not candidates.endpoints:
+        return Decision(candidates=candidates)
     try:
         return _ranked(profile, asked, candidates)
     except PluginFailed as failed:
         return msgspec.structs.replace(_ranked(BUILT_IN, asked, candidates), failure=failed.failure)
 
 
-def _ranked(profile: Profile, asked: Asked, candidates: Sequence[Load]) -> Decision:
-    columns = columns_of(candidates, profile.inputs)
-    costs, parts = _judged(profile, asked, columns, len(candidates))
-    left_out = _left_out(profile, asked, columns, len(candidates)) if profile.filters else [""] * len(candidates)
-    order = _order(profile, asked, costs, columns, left_out)
-    return Decision(
-        candidates=tuple(candidates[index] for index in order),
-        costs=tuple(costs[index] for index in order),
-        parts=tuple(
-            Part(name=each.name, weight=each.weight, costs=tuple(each.costs[index] for index in order))
-            for each in parts
-        ),
-        left_out=tuple(left_out[index] for index in order),
+def _ranked(profile: Profile, asked: Asked, candidates: Candidates) -> Decision:
+    count, columns = len(candidates.endpoints), candidates.columns
+    costs, parts = _judged(profile, asked, columns, count)
+    left_out = _left_out(profile, asked, columns, count) if profile.filters else [""] * count
+    order = (
+        _order(profile, asked, costs, columns, left_out) if any(left_out) else _places(profile, asked, costs, columns)
     )
-
-
-def _name(load: Load) -> Endpoint:
-    return load.endpoint
+    return Decision(candidates=candidates, order=order, costs=costs, parts=parts, left_out=left_out)
 
 
 def _judged(profile: Profile, asked: Asked, columns: Columns, count: int) -> tuple[Column, list[Part]]:
@@ -117,15 +107,17 @@ def _left_out(profile: Profile, asked: Asked, columns: Columns, count: int) -> l
     return left_out
 
 
-def _order(profile: Profile, asked: Asked, costs: Column, columns: Columns, left_out: Sequence[str]) -> list[int]:
+def _order(profile: Profile, asked: Asked, costs: Column, columns: Columns, left_out: Sequence[str]) -> Sequence[int]:
     order: list[int] = []
     for out in (False, True):
         group = [index for index, name in enumerate(left_out) if bool(name) is out]
-        if group:
-            own = [costs[index] for index in group]
-            name = profile.spec.picker.type
-            order += _told("picker", name, _places, profile.picker, asked, own, _of(columns, group), group)
+        own = [costs[index] for index in group]
+        order += [group[place] for place in _places(profile, asked, own, _of(columns, group))]
     return order
+
+
+def _places(profile: Profile, asked: Asked, costs: Column, columns: Columns) -> Sequence[int]:
+    return _told("picker", profile.spec.picker.type, _ordered, profile.picker, asked, costs, columns)
 
 
 def _told(kind: str, plugin: str, ask: Callable[..., T], *about: Any) -> T:
@@ -151,11 +143,11 @@ def _kept(each: Filter, asked: Asked, columns: Columns, staying: Sequence[int]) 
     return {index for index, stays in zip(staying, keeps, strict=True) if stays}
 
 
-def _places(picker: Picker, asked: Asked, costs: Column, columns: Columns, group: Sequence[int]) -> list[int]:
+def _ordered(picker: Picker, asked: Asked, costs: Column, columns: Columns) -> Sequence[int]:
     places = picker.order(asked, costs, columns)
-    if sorted(places) != list(range(len(group))):
+    if sorted(places) != list(range(len(costs))):
         raise ValueError("it did not name each candidate once")
-    return [group[place] for place in places]
+    return places
 
 
 def _of(columns: Columns, indices: Sequence[int]) -> Columns:

@@ -173,20 +173,25 @@ def _set(headers: tuple[tuple[str, str], ...]) -> list[HeaderValueOption]:
 
 @functools.lru_cache(maxsize=4096)
 def _steer(reply: Steer) -> bytes:
-    options = (field(1, _overwriting(name, value)) for name, value in reply.set_headers)
-    removals = (field(2, name.encode()) for name in reply.remove_headers)
+    options = [_overwriting(name, value) for name, value in reply.set_headers]
+    removals = [field(2, name.encode()) for name in reply.remove_headers]
     # HeaderMutation in CommonResponse, beside clear_route_cache, in HeadersResponse or BodyResponse.
     changed = field(1, field(2, *options, *removals), b"\x28\x01")
-    # A map's entry in Struct: its key, and a Value, of a string within, of a Struct without.
-    pick = field(1, _DESTINATION, field(2, field(3, reply.destination.encode())))
-    metadata = field(1, _DESTINATION_NAMESPACE, field(2, field(5, pick)))
-    return field(_REPLY_FIELDS[reply.phase], changed) + field(8, metadata)
+    return field(_REPLY_FIELDS[reply.phase], changed) + _pick(reply.destination)
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=4096)
 def _overwriting(name: str, value: str) -> bytes:
-    """Give a HeaderValueOption: a HeaderValue, and OVERWRITE_IF_EXISTS_OR_ADD."""
-    return field(1, field(1, name.encode()), field(3, value.encode())) + b"\x18\x02"
+    """Give a HeaderMutation's HeaderValueOption: a HeaderValue, and OVERWRITE_IF_EXISTS_OR_ADD."""
+    return field(1, field(1, field(1, name.encode()), field(3, value.encode())), b"\x18\x02")
+
+
+@functools.lru_cache(maxsize=4096)
+def _pick(destination: str) -> bytes:
+    """Give the ProcessingResponse's dynamic metadata."""
+    # A map's entry in Struct: its key, and a Value, of a string within, of a Struct without.
+    entry = field(1, _DESTINATION, field(2, field(3, destination.encode())))
+    return field(8, field(1, _DESTINATION_NAMESPACE, field(2, field(5, entry))))
 
 
 @functools.lru_cache(maxsize=4096)
