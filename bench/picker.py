@@ -2,8 +2,9 @@
 
 Backends answer at once with a few bytes. Envoy with a picker of each transport routes requests, from 16 connections as
 fast as they go: our own gateway, which buffers bodies (`buffered`), and an Envoy as other makers drive a picker, with
-bodies and answers in chunks (`full_duplex`). So does sglang-router (cache aware), proxy and picker in one, which a mode
-says nothing of. What a picker spends on scrapes meanwhile is in its figure. Run it with `make bench-picker`.
+bodies and answers in chunks (`full_duplex`). So do sglang-router and vllm-router (cache aware both), each proxy and
+picker in one, which a mode says nothing of: the last ratios are those of Envoy and picker together to them. What a
+picker spends on scrapes meanwhile is in its figure. Run it with `make bench-picker`.
 """
 
 import argparse
@@ -37,8 +38,9 @@ CONNECTIONS = 16
 MODEL = "bench"
 WINDOW = 1024 * 1024
 """Of the foreign gateway's streams to the picker: what gateways are set to that send bodies of prompts."""
+PEERS = {"sglang-router": "sglang_router.launch_router", "vllm-router": "vllm_router.launch_router"}
 PEER_ENDPOINTS = 100
-"""With more workers the peer is not measured: it asks each of them at its start, one by one."""
+"""With more workers the peers are not measured: they ask each of them at their start, one by one."""
 LAST_CHUNK = b"\r\n0\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
 
@@ -144,14 +146,10 @@ async def backends(plane: DataPlane, count: int) -> AsyncIterator[list[Endpoint]
 
 
 @contextlib.asynccontextmanager
-async def sglang_router(workers: list[Endpoint]) -> AsyncIterator[tuple[Endpoint, int] | None]:
-    """Run the peer over the workers; None where it is not installed."""
-    if not PEER_PYTHON.exists():
-        print("sglang-router is not installed (make peers), so there is nothing to compare with")
-        yield None
-        return
+async def router(module: str, workers: list[Endpoint]) -> AsyncIterator[tuple[Endpoint, int]]:
+    """Run a peer over the workers."""
     port = free_port()
-    command = [str(PEER_PYTHON), "-m", "sglang_router.launch_router", "--host", "127.0.0.1", "--port", str(port)]
+    command = [str(PEER_PYTHON), "-m", module, "--host", "127.0.0.1", "--port", str(port)]
     command += ["--policy", "cache_aware", "--prometheus-port", str(free_port())]
     command += ["--max-payload-size", "4000000", "--worker-urls", *(f"http://{each}" for each in workers)]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -199,14 +197,14 @@ class Bench:
                     await self._measure(name, "full_duplex", foreign.endpoint, pids, endpoints)
                 print(f"{name:15} {pss_mb(pids[0]):8.1f} MB")
 
-    async def peer(self, endpoints: int) -> None:
-        """Measure sglang-router."""
-        async with contextlib.AsyncExitStack() as stack:
-            plane = await stack.enter_async_context(data_plane(self._new_folder()))
-            workers = await stack.enter_async_context(backends(plane, endpoints))
-            peer = await stack.enter_async_context(sglang_router(workers))
-            if peer is not None:
-                await self._measure("sglang-router", "buffered", peer[0], [peer[1]], endpoints)
+    async def peer(self, name: str, endpoints: int) -> None:
+        """Measure a router of somebody else."""
+        async with (
+            data_plane(self._new_folder()) as plane,
+            backends(plane, endpoints) as workers,
+            router(PEERS[name], workers) as (where, pid),
+        ):
+            await self._measure(name, "buffered", where, [pid], endpoints)
 
     async def _measure(self, picker: str, mode: str, where: Endpoint, pids: list[int], endpoints: int) -> None:
         for size, requests in self._requests.items():
@@ -235,24 +233,34 @@ async def measure(bench: Bench, counts: list[int]) -> None:
     for endpoints in counts:
         for transport in ("http2", "grpcio"):
             await bench.pickers(transport, endpoints)
-        if endpoints <= PEER_ENDPOINTS:
-            await bench.peer(endpoints)
+        if not PEER_PYTHON.exists():
+            print("the peers are not installed (make peers), so there is nothing to compare with")
+        elif endpoints <= PEER_ENDPOINTS:
+            for name in PEERS:
+                await bench.peer(name, endpoints)
 
 
 def print_ratios(rows: list[dict[str, Any]], sizes: list[int]) -> None:
     """Print what argosy costs in parts of another's cost, size by size."""
-    by = {(each["picker"], each["mode"], each["endpoints"], each["body_bytes"]): each["cpu_us"] for each in rows}
+    by = {(each["picker"], each["mode"], each["endpoints"], each["body_bytes"]): each for each in rows}
+
+    def print_one(endpoints: int, mode: str, other: str, of: str, *, with_envoy: bool = False) -> None:
+        pairs = [(by["argosy", mode, endpoints, size], by.get((other, of, endpoints, size))) for size in sizes]
+        costs = [
+            (own["cpu_us"] + with_envoy * own["envoy_cpu_us"], theirs["cpu_us"]) for own, theirs in pairs if theirs
+        ]
+        if costs:
+            what = f"argosy {mode}{' with Envoy' if with_envoy else ''} / {other} {of}"
+            print(f"{endpoints} endpoints: {what}: {' '.join(f'{own / theirs:.2f}' for own, theirs in costs)}")
+
     for endpoints in sorted({each["endpoints"] for each in rows}):
-        for mode, other, of in (
-            ("buffered", "sglang-router", "buffered"),
-            ("buffered", "argosy-grpcio", "buffered"),
-            ("full_duplex", "argosy-grpcio", "full_duplex"),
-            ("full_duplex", "argosy", "buffered"),
-        ):
-            pairs = [(by["argosy", mode, endpoints, size], by.get((other, of, endpoints, size))) for size in sizes]
-            ratios = [f"{own / theirs:.2f}" for own, theirs in pairs if theirs]
-            if ratios:
-                print(f"{endpoints} endpoints: argosy {mode} / {other} {of}: {' '.join(ratios)}")
+        for peer in PEERS:
+            print_one(endpoints, "buffered", peer, "buffered")
+        print_one(endpoints, "buffered", "argosy-grpcio", "buffered")
+        print_one(endpoints, "full_duplex", "argosy-grpcio", "full_duplex")
+        print_one(endpoints, "full_duplex", "argosy", "buffered")
+        for peer in PEERS:
+            print_one(endpoints, "buffered", peer, "buffered", with_envoy=True)
 
 
 def main() -> None:
