@@ -161,7 +161,7 @@ class Picker:
             self.beliefs.move(pick.reservation, pick.endpoints[names.index(by)], self._clock())
         else:
             self._metrics.served_elsewhere(pick.pool)
-            elsewhere = next((e for e in self._world.endpoints if str(e) == by), None)
+            elsewhere = self._world.named.get(by)
             if elsewhere is not None:
                 self.beliefs.move(pick.reservation, elsewhere, self._clock())
 

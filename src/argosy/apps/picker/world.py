@@ -45,6 +45,8 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     pools: Mapping[Key, PoolView]
     dialects: Mapping[Endpoint, Dialect] = {}
     """How the engine of each endpoint calls its metrics."""
+    named: Mapping[str, Endpoint] = {}
+    """Every endpoint of every pool, by its name."""
 
     def matcher_of(self, listener: str) -> Matcher:
         """Give the routes of a listener; of all of ours for one that is not known yet."""
@@ -67,7 +69,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def endpoints(self) -> frozenset[Endpoint]:
         """Every endpoint of every pool."""
-        return frozenset(e.endpoint for pool in self.pools.values() for e in pool.endpoints)
+        return frozenset(self.named.values())
 
 
 EMPTY = World(matcher=Matcher(RouteTable()), by_listener={}, pools={})
@@ -145,10 +147,12 @@ def world_with(routing: Routing, pools: Iterable[InferencePool], pods: Iterable[
         )
         for pool in pools
     }
+    everybody = [each for view in views.values() for each in view.endpoints]
     return World(
         matcher=routing.matcher,
         by_listener=routing.by_listener,
         trusted=routing.trusted,
         pools=views,
-        dialects={each.endpoint: dialect_of(each.labels) for view in views.values() for each in view.endpoints},
+        dialects={each.endpoint: dialect_of(each.labels) for each in everybody},
+        named={str(each.endpoint): each.endpoint for each in everybody},
     )
