@@ -18,7 +18,7 @@ from argosy.decide.scheduling.profiles import BUILT_IN, PROFILES, Profile, built
 from argosy.decide.scheduling.record import Record
 from argosy.decide.scheduling.recorded import decision_line, recorded
 from argosy.decide.scheduling.schedule import schedule
-from harness.candidates import Row, candidates_of
+from harness.candidates import Row, candidates_of, rows_of
 from harness.profiles import DEFAULT_PROFILE, PLUGINS
 
 A, B, C = (Endpoint(f"127.0.0.{n}", 8000) for n in (1, 2, 3))
@@ -156,6 +156,28 @@ def test_a_decision_that_a_plugin_failed_in_is_explained_as_it_was_though_it_fai
             )
             assert (said.failure, said.profile, said.picked) == (decision.failure, "mine", str(B))
             assert [each.scorer for each in said.candidates[0].judgements] == ["expected-work"]
+
+
+@pytest.mark.parametrize("of", ["columns", "column"])
+def test_a_plugin_that_changes_what_it_is_given_changes_nothing_for_others(of: str) -> None:
+    class Greedy(Plugin, frozen=True, kw_only=True):
+        inputs = ("requests",)
+
+        def costs(self, _asked: Asked, columns: Any) -> list[float]:
+            costs = list(columns["requests"])
+            if of == "columns":
+                columns.clear()
+            else:
+                columns["requests"].clear()
+            return costs
+
+    plugins = Plugins(filters={}, scorers={"wild": Greedy}, pickers=PLUGINS.pickers)
+    profile = built(ProfileSpec(name="mine", scorers=(PluginSpec(type="wild"),)), plugins)
+    seen = candidates_of(*rows_of(SEEN))
+    decision = schedule(profile, ASKED, seen)
+    assert decision.failure is not None
+    assert decision.endpoints == schedule(DEFAULT_PROFILE, ASKED, SEEN).endpoints
+    assert decision.candidates == seen == SEEN
 
 
 class Costly(Plugin, frozen=True, kw_only=True):

@@ -25,7 +25,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """Plugins that are ready to decide; `inputs` are the columns that any of them needs.
 
     `columns` are those that a decision has: also what the built-in default needs, which decides where a plugin fails.
-    `of_prompts` says whether prompts matter to it.
+    `of_prompts` says whether prompts matter to it, `has_foreign` whether a plugin of it is not Argosy's own.
     """
 
     spec: ProfileSpec
@@ -35,6 +35,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     inputs: tuple[str, ...]
     columns: tuple[str, ...]
     of_prompts: bool
+    has_foreign: bool = False
 
 
 def _one(name: str, **parameters: float) -> tuple[PluginSpec, ...]:
@@ -109,7 +110,12 @@ def built(spec: ProfileSpec, plugins: Plugins) -> Profile:
         inputs=tuple(sorted(inputs)),
         columns=tuple(sorted({*inputs, *_NEEDED})),
         of_prompts=not inputs.isdisjoint(OF_PROMPTS),
+        has_foreign=not all(map(_is_own, (picker, *(each for _, each in filters), *(each.scorer for each in scorers)))),
     )
+
+
+def _is_own(plugin: Any) -> bool:
+    return type(plugin).__module__.startswith(f"{__package__}.")
 
 
 def _weight(spec: PluginSpec) -> float:

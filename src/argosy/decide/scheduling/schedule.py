@@ -75,6 +75,9 @@ def schedule(profile: Profile, asked: Asked, candidates: Candidates) -> Decision
 
 def _ranked(profile: Profile, asked: Asked, candidates: Candidates) -> Decision:
     count, columns = len(candidates.endpoints), candidates.columns
+    if profile.has_foreign:
+        # What is recorded, and what the built-in default goes by if need be, is nobody's to change.
+        columns = {name: tuple(column) for name, column in columns.items()}
     costs, parts = _judged(profile, asked, columns, count)
     left_out = _left_out(profile, asked, columns, count) if profile.filters else [""] * count
     order = (
