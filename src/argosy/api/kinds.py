@@ -4,7 +4,7 @@ from typing import Final
 
 from argosy.api.extensions import CustomResourceDefinition
 from argosy.api.gateway import Gateway, GatewayClass, HTTPRoute
-from argosy.api.inference import InferencePool
+from argosy.api.inference import InferenceModelRewrite, InferencePool, OlderInferenceModelRewrite
 from argosy.api.kubernetes import Deployment, Namespace, Pod, Service, ServiceAccount
 from argosy.api.llmservice import LLMService
 from argosy.api.objects import Object
@@ -33,8 +33,10 @@ KINDS: Final[tuple[type[Object], ...]] = (
     InferencePool,
     LLMService,
 )
+OPTIONAL_KINDS: Final[tuple[type[Object], ...]] = (InferenceModelRewrite, OlderInferenceModelRewrite)
+"""Those of others that a cluster may have: they are read where they are, and never made by us."""
 
-_BY_NAME: Final = {(kind.API_VERSION, kind.KIND): kind for kind in (*KINDS, *INSTALLED_KINDS)}
+_BY_NAME: Final = {(kind.API_VERSION, kind.KIND): kind for kind in (*KINDS, *INSTALLED_KINDS, *OPTIONAL_KINDS)}
 
 
 def kind_named(api_version: str, kind: str) -> type[Object] | None:

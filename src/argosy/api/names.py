@@ -9,6 +9,8 @@ from typing import Final, Literal, TypeAlias
 
 MODEL_HEADER: Final = "x-gateway-model-name"
 """The model of a request, for HTTPRoute matches. Clients cannot set it."""
+REWRITE_HEADER: Final = "x-llm-d-model-name-rewrite"
+"""The model that a request is served by in the place of the one that it asks for. Clients cannot set it."""
 POOL_HEADER: Final = "x-argosy-pool"
 """The pool that the picker chose, `namespace/name`. Between picker and Envoy only."""
 DESTINATION: Final = "x-gateway-destination-endpoint"
@@ -31,7 +33,7 @@ STEERING_HEADERS: Final = (
     "x-gateway-model-name-rewrite",
     "x-llm-d-model-name",
     "x-llm-d-base-model-name",
-    "x-llm-d-model-name-rewrite",
+    REWRITE_HEADER,
     POOL_HEADER,
     DESTINATION,
     SERVED,

@@ -73,6 +73,12 @@ def _show(explained: "Explanation") -> None:
     model = f"model {explained.model}, " if explained.model else ""
     way = f"; {model}HTTPRoute {explained.route}, pool {explained.pool}" if explained.route else ""
     print(f"At {at}{way}; {explained.outcome}.")
+    if explained.rewritten:
+        rewritten = explained.rewritten
+        print(
+            f"It asked for model {rewritten.asked}, and is served as {rewritten.served}: rule {rewritten.rule} of "
+            f"InferenceModelRewrite {rewritten.by}."
+        )
     if explained.prompt_blocks:
         print(
             f"Its prompt has {explained.prompt_blocks * 1.024:.1f} kB, of which the pick is taken to hold "

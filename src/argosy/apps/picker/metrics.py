@@ -42,6 +42,13 @@ class PickerMetrics:
             "Requests that the built-in default decided, since a plugin of the scheduling profile failed",
             ["kind", "plugin"],
         )
+        # llm-d's name; its labels are bounded as ours are: no word of a client's is among them.
+        self._rewrites = counter(
+            f"{PREFIX}model_rewrite_decisions",
+            "Models that were rewritten: by an InferenceModelRewrite, as its rule says (for all models: empty)",
+            ["model_rewrite_name", "model_name", "target_model"],
+        )
+        self._rewritten: set[tuple[str, str, str]] = set()
         self._scrapes = counter("argosy_scrapes", "Scrapes of engines", ["result"])
         self._decision_lines = counter(
             "argosy_decision_lines",
@@ -187,6 +194,12 @@ class PickerMetrics:
         """Count a failure of a plugin; `plugin` is its name in a profile."""
         self._scheduling_failures.labels(kind, plugin).inc()
 
+    def rewritten(self, by: Key, model: str, target: str) -> None:
+        """Count a request whose model was rewritten by an object, by its rule for this model (empty: for all)."""
+        labels = (str(by), model, target)
+        self._rewritten.add(labels)
+        self._rewrites.labels(*labels).inc()
+
     def scraped(self, *, ok: bool) -> None:
         """Count a scrape."""
         self._scrapes.labels("ok" if ok else "failed").inc()
@@ -199,8 +212,17 @@ class PickerMetrics:
         """Count what became of spans; any thread may."""
         self._spans.labels(result).inc(count)
 
-    def know(self, pools: Collection[Key], endpoints: Collection[Endpoint], models: Collection[str]) -> None:
+    def know(
+        self,
+        pools: Collection[Key],
+        endpoints: Collection[Endpoint],
+        models: Collection[str],
+        rewrites: Collection[tuple[Key, str, str]] = (),
+    ) -> None:
         """Show these pools from the start, at 0, and drop the series of what is gone once no request needs them."""
+        for labels in self._rewritten - {(str(by), model, target) for by, model, target in rewrites}:
+            self._rewritten.discard(labels)
+            self._rewrites.remove(*labels)
         self._counters.clear()
         names, places = {str(pool) for pool in pools}, {str(endpoint) for endpoint in endpoints}
         for name in names - self._held.keys():

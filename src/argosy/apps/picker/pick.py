@@ -7,6 +7,7 @@ import msgspec
 from argosy.api.objects import Key
 from argosy.base.endpoint import Endpoint
 from argosy.decide.routing.inputs import NO_INPUTS, RequestInputs
+from argosy.decide.routing.rewrites import Rewritten
 from argosy.decide.scheduling.record import Record
 
 
@@ -27,13 +28,15 @@ class Pick(msgspec.Struct, frozen=True, kw_only=True):
     """An endpoint reserved for a request, and the request's new headers. `endpoints[0]` is the pick.
 
     `at_s` is when it was picked, by the picker's clock. `record` is told what comes of it.
-    `inputs` is what is believed of what the client wants.
+    `inputs` is what is believed of what the client wants. `rewritten` says that another model is to be put into the
+    request's body, and the one asked for into the answer.
     """
 
     pool: Key
     at_s: float = 0.0
     record: Record
     inputs: RequestInputs = NO_INPUTS
+    rewritten: Rewritten | None = None
     endpoints: tuple[Endpoint, ...]
     destination: str
     reservation: int

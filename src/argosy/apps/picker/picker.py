@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
+import msgspec
+
 from argosy.api.names import (
     DESTINATION,
     EXPLAIN_HEADER,
@@ -17,6 +19,7 @@ from argosy.api.names import (
     MODEL_HEADER,
     POOL_HEADER,
     REQUEST_ID_HEADER,
+    REWRITE_HEADER,
     STEERING_HEADERS,
 )
 from argosy.api.objects import Key
@@ -32,6 +35,7 @@ from argosy.decide.prefixes.prompt import BLOCK_BYTES, prompt_of
 from argosy.decide.routing.endpoints import PoolEndpoint
 from argosy.decide.routing.inputs import RequestInputs, request_inputs
 from argosy.decide.routing.match import Request, weighted_pool
+from argosy.decide.routing.rewrites import Rewritten
 from argosy.decide.routing.table import RouteEntry
 from argosy.decide.scheduling.beliefs import NOTHING, Beliefs, Wanted
 from argosy.decide.scheduling.eligible import Eligible, eligible, subset_of
@@ -53,6 +57,8 @@ _REMOVED: Final = frozenset((*STEERING_HEADERS, *INPUT_HEADER_NAMES))
 """What no engine is to see of a client's headers."""
 _name: Final = functools.lru_cache(maxsize=16_384)(str)
 """The name of an endpoint."""
+_REMOVED_OF_REWRITTEN: Final = _REMOVED | {"accept-encoding"}
+"""No model can be put into an answer that is compressed."""
 _METHODS_WITH_BODY: Final = frozenset(("POST", "PUT", "PATCH"))
 
 
@@ -101,7 +107,7 @@ class Picker:
         self._eligible.clear()
         endpoints = world.endpoints
         self.beliefs.keep_only(endpoints)
-        self._metrics.know(world.pools, endpoints, world.models)
+        self._metrics.know(world.pools, endpoints, world.models, world.rewrites.decisions)
 
     def early_answer(self, head: RequestHead) -> Answer | None:
         """Refuse a body that announces itself as too large, or compressed where its model is looked for."""
@@ -189,14 +195,15 @@ class Picker:
         endpoints = () if view is None else view.endpoints
         record.pool = str(pool)
         record.subset = None if head.subset is None else subset_of(head.subset)
-        among = self._eligible_of(pool, endpoints, entry.match.model).within(record.subset)
+        rewritten = self._rewritten(pool, said, record)
+        among = self._eligible_of(pool, endpoints, record.serving).within(record.subset)
         if not among:
-            refusal = answers.no_endpoints(pool, view, entry.match.model, in_subset=record.subset is not None)
+            refusal = answers.no_endpoints(pool, view, record.serving, in_subset=record.subset is not None)
             return self._refused(refusal, head, record, endpoints)
         profile = self._profiles[0]
         inputs = request_inputs(head.headers, self._world.inputs_believed(head.listener, pool))
         # A session is one of its pool's, so that nobody moves those of others.
-        wanted = _wanted(said, profile, f"{pool} {inputs.session}" if inputs.session else "")
+        wanted = _wanted(said, record.rewritten, profile, f"{pool} {inputs.session}" if inputs.session else "")
         record.profile, record.eligible = profile.spec, among.bit_count()
         record.candidates = self.beliefs.candidates(among, wanted, profile.columns, began_s)
         record.asked = Asked(wanted.prompt.size, self._rng.random(), self.beliefs.busy)
@@ -205,7 +212,18 @@ class Picker:
             record.failure = decision.failure
             self._failures.add(decision.failure, began_s)
         self.records.add(record, endpoints)
-        return self._reserved(pool, decision, head, (inputs, wanted), began_s, record)
+        return self._reserved(pool, decision, head, (inputs, wanted, rewritten), began_s, record)
+
+    def _rewritten(self, pool: Key, said: ModelRequest | None, record: Record) -> Rewritten | None:
+        """Decide which model serves a request, and record it; None where it is the one asked for."""
+        rewriting = None if said is None else self._world.rewrites.of(pool, said.model)
+        if said is None or rewriting is None:
+            return None
+        served = rewriting.target(self._rng.random())
+        found = Rewritten(asked=said.model, served=served, by=str(rewriting.by), rule=rewriting.rule)
+        record.rewritten = msgspec.structs.replace(found, asked=said.model[:MAX_ID])
+        self._metrics.rewritten(rewriting.by, rewriting.model, served)
+        return None if served == said.model else found
 
     def _eligible_of(self, pool: Key, endpoints: Sequence[PoolEndpoint], model: str | None) -> Eligible:
         found = self._eligible.get((pool, model))
@@ -218,11 +236,11 @@ class Picker:
         pool: Key,
         decision: Decision,
         head: RequestHead,
-        wants: tuple[RequestInputs, Wanted],
+        wants: tuple[RequestInputs, Wanted, Rewritten | None],
         began_s: float,
         record: Record,
     ) -> Pick:
-        inputs, wanted = wants
+        inputs, wanted, rewritten = wants
         endpoints = decision.endpoints
         destination = ",".join(map(_name, endpoints))
         now_s = self._clock()
@@ -236,19 +254,24 @@ class Picker:
         # Only a model of the table: it is one of ours, while a client's could hold anything.
         if record.model:
             steering.append((MODEL_HEADER, record.model))
+        removed = _REMOVED
+        if rewritten is not None:
+            steering.append((REWRITE_HEADER, rewritten.served))
+            removed = _REMOVED_OF_REWRITTEN
         written = {name for name, _ in steering}
         return Pick(
             pool=pool,
             at_s=now_s,
             record=record,
             inputs=inputs,
+            rewritten=rewritten,
             endpoints=endpoints,
             destination=destination,
             reservation=self.beliefs.reserve(endpoints[0], wanted, now_s, matched=matched),
             set_headers=tuple(steering),
             remove_headers=()
-            if _REMOVED.isdisjoint(head.headers)
-            else tuple(sorted(_REMOVED & head.headers.keys() - written)),
+            if removed.isdisjoint(head.headers)
+            else tuple(sorted(removed & head.headers.keys() - written)),
         )
 
     def _record(self, head: RequestHead, *, route: str = "", model: str = "") -> Record:
@@ -270,13 +293,14 @@ class Picker:
         return refusal.answer
 
 
-def _wanted(said: ModelRequest | None, profile: Profile, session: str) -> Wanted:
+def _wanted(said: ModelRequest | None, rewritten: Rewritten | None, profile: Profile, session: str) -> Wanted:
     """Give what a request wants of an endpoint; a prompt is hashed only where somebody asks who holds it."""
     if said is None:
         return Wanted(session=session) if session else NOTHING
+    model = rewritten.served if rewritten else said.model
     if not profile.of_prompts:
-        return Wanted(model=said.model, session=session)
-    return Wanted(prompt_of(said.parts, f"{said.model}\0{said.salt}".encode()), model=said.model, session=session)
+        return Wanted(model=model, session=session)
+    return Wanted(prompt_of(said.parts, f"{model}\0{said.salt}".encode()), model=model, session=session)
 
 
 def _no_entry(request: Request, models: Collection[str]) -> Refusal:

@@ -17,7 +17,8 @@ from typing import Any, Final
 import msgspec
 
 from argosy.api.gateway import Gateway, GatewayClass, HTTPRoute
-from argosy.api.inference import InferencePool
+from argosy.api.inference import InferenceModelRewrite, InferencePool, OlderInferenceModelRewrite
+from argosy.api.kinds import OPTIONAL_KINDS
 from argosy.api.kubernetes import Pod
 from argosy.api.objects import Object
 from argosy.apps.picker.debug import documents
@@ -73,7 +74,7 @@ async def serve_picker(
         serve_probes(
             settings.metrics_address, metrics=metrics.page, ready=is_ready.is_set, documents=documents(picker)
         ),
-        Cache(store, KINDS, rng=rng) as cache,
+        Cache(store, KINDS, optional=OPTIONAL_KINDS, rng=rng) as cache,
         _witnesses(settings, metrics) as witnesses,
     ):
         if not await _before(stopping, cache.synced()):
@@ -140,7 +141,8 @@ class _Learner:
     def learn(self) -> None:
         """Decide by what the mirror holds now."""
         cache, pools = self._cache, self._cache.all(InferencePool)
-        routed = (cache.all(GatewayClass), cache.all(Gateway), cache.all(HTTPRoute), pools)
+        kind = InferenceModelRewrite if cache.serves(InferenceModelRewrite) else OlderInferenceModelRewrite
+        routed = (cache.all(GatewayClass), cache.all(Gateway), cache.all(HTTPRoute), pools, cache.all(kind))
         # The mirror gives the very same tuple until one of its objects changes.
         if self._routing is None or any(a is not b for a, b in zip(routed, self._routed, strict=True)):
             self._routing, self._routed = routing_of(*routed), routed

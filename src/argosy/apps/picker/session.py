@@ -7,6 +7,8 @@ Rules of this file:
   reservation, or an answer of ours, which holds nothing.
 - A body that comes in chunks (FULL_DUPLEX_STREAMED) ends with the chunk that says so, or with trailers: whichever is
   first. What comes behind the end is not looked at: Envoy is known to send a last chunk twice.
+- A pick that has been rewritten changes one field of the body. Only of such requests the answer's body is asked for,
+  where the proxy does not send it anyway, and such a stream is not settled before its answer has ended.
 - A reservation is given back once, when the stream ends, in whatever way.
 
         OPEN ──headers──▶ AWAITING_BODY ──body──▶ PICKED ──response headers──▶ ANSWERING ──its end──▶ ENDED
@@ -22,14 +24,20 @@ import enum
 from collections.abc import Sequence
 from typing import Final, Protocol, assert_never
 
+import msgspec
+
+from argosy.api.model_field import AnswerNaming, with_model
 from argosy.api.names import MAX_BODY_BYTES
 from argosy.apps.picker import answers
+from argosy.apps.picker.answer_naming import naming_of
 from argosy.apps.picker.answers import Refusal
 from argosy.apps.picker.gathering import GatheredBody, Room, chunks_of
 from argosy.apps.picker.pick import Pick, RequestHead
 from argosy.base.errors import PeerError
+from argosy.decide.routing.rewrites import Rewritten
 from argosy.edge.rpc.ext_proc import (
     Answer,
+    AnswerBody,
     BodyChunk,
     BodyMode,
     Message,
@@ -87,7 +95,17 @@ class Decider(Protocol):
 class PickerSession:
     """The state machine of one stream. What it holds of a body is counted in `holding`."""
 
-    __slots__ = ("_answered", "_body", "_chunks_are_with_us", "_decider", "_head", "_is_duplex", "_pick", "state")
+    __slots__ = (
+        "_answer_mode",
+        "_answered",
+        "_body",
+        "_decider",
+        "_head",
+        "_is_duplex",
+        "_naming",
+        "_pick",
+        "state",
+    )
 
     def __init__(self, decider: Decider, holding: Holding, traceparent: str = "") -> None:
         self.state = State.OPEN
@@ -97,8 +115,8 @@ class PickerSession:
         self._pick: Pick | None = None
         self._answered = False
         self._is_duplex = False
-        self._chunks_are_with_us = False
-        """Whether the answer's body comes to the client by way of us."""
+        self._answer_mode = BodyMode.NONE
+        self._naming: AnswerNaming | None = None
 
     @property
     def decided(self) -> bool:
@@ -107,8 +125,21 @@ class PickerSession:
 
     @property
     def settled(self) -> bool:
-        """Whether ending the stream harms nothing: chunks on their way to us would be lost."""
-        return self.decided and not (self._chunks_are_with_us and self.state in (State.PICKED, State.ANSWERING))
+        """Whether ending the stream harms nothing: chunks on their way to us would be lost, or name the wrong model."""
+        is_needed = self._chunks_are_with_us or self._is_to_name
+        return self.decided and not (is_needed and self.state in (State.PICKED, State.ANSWERING))
+
+    @property
+    def _chunks_are_with_us(self) -> bool:
+        """Whether the answer's body comes to the client by way of us."""
+        return self._answer_mode is BodyMode.FULL_DUPLEX_STREAMED
+
+    @property
+    def _is_to_name(self) -> bool:
+        """Whether the answer is to name another model, or is not here yet and may have to."""
+        if self.state is State.PICKED:
+            return self._pick is not None and self._pick.rewritten is not None
+        return self._naming is not None
 
     def receive(self, message: Message) -> Sequence[Reply]:
         """Take a message, give the replies. Raises `PeerError` for a message that has no place in this state."""
@@ -173,7 +204,7 @@ class PickerSession:
             traceparent=self._head.traceparent,
         )
         self._is_duplex = message.body_mode is BodyMode.FULL_DUPLEX_STREAMED
-        self._chunks_are_with_us = message.response_body_mode is BodyMode.FULL_DUPLEX_STREAMED
+        self._answer_mode = message.response_body_mode
         if message.end_of_stream or message.body_mode is BodyMode.NONE:
             return (self._decide(None, Phase.REQUEST_HEADERS),)
         refusal = self._decider.early_answer(self._head)
@@ -206,37 +237,51 @@ class PickerSession:
         first = self._decide(body, Phase.REQUEST_HEADERS)
         if isinstance(first, Answer):
             return (first,)
+        if first.body is not None:
+            body, first = first.body, msgspec.structs.replace(first, body=None)
         last = (Proceed(phase=Phase.REQUEST_TRAILERS),) if with_trailers else ()
         return (first, *chunks_of(body, end_of_stream=not with_trailers), *last)
 
-    def _decide(self, body: bytes | None, phase: Phase) -> Reply:
+    def _decide(self, body: bytes | None, phase: Phase) -> Steer | Answer:
         decision = self._decider.decide(self._head, body)
         if isinstance(decision, Answer):
             self.state = State.ANSWERED
             return decision
         self.state = State.PICKED
         self._pick = decision
-        return Steer(
+        steer = Steer(
             phase=phase,
             set_headers=decision.set_headers,
             remove_headers=decision.remove_headers,
             destination=decision.destination,
         )
+        return steer if decision.rewritten is None or body is None else self._rewriting(steer, body, decision.rewritten)
+
+    def _rewriting(self, steer: Steer, body: bytes, rewritten: Rewritten) -> Steer:
+        body = with_model(body, rewritten.served)
+        length = (("content-length", str(len(body))),) if "content-length" in self._head.headers else ()
+        return msgspec.structs.replace(steer, body=body, set_headers=(*steer.set_headers, *length))
 
     def _answering(self, message: ResponseHeaders) -> Reply:
         if self.state is State.OPEN:
-            self._chunks_are_with_us = message.response_body_mode is BodyMode.FULL_DUPLEX_STREAMED
+            self._answer_mode = message.response_body_mode or BodyMode.NONE
         self.state = State.ANSWERING
         self._body.drop()
         if self._pick is not None and message.served:
             self._decider.served(self._pick, message.served)
         self._answered = 200 <= message.status < 300
         told = () if self._pick is None else self._decider.told(self._pick)
-        return Tell(set_headers=told) if told else Proceed(phase=Phase.RESPONSE_HEADERS)
+        if self._pick is not None and self._pick.rewritten is not None:
+            self._naming = naming_of(message, self._pick.rewritten.asked)
+        if self._naming is None:
+            return Tell(set_headers=told) if told else Proceed(phase=Phase.RESPONSE_HEADERS)
+        mode = BodyMode.STREAMED if self._answer_mode is BodyMode.NONE else None
+        return Tell(set_headers=told, remove_headers=("content-length",), body_mode=mode)
 
     def _answer_goes_on(self, message: ResponseBody) -> Reply:
         if message.end_of_stream:
             self.state = State.ENDED
+        body = message.body if self._naming is None else self._naming.take(message.body)
         if self._chunks_are_with_us:
-            return BodyChunk(phase=Phase.RESPONSE_BODY, body=message.body, end_of_stream=message.end_of_stream)
-        return Proceed(phase=Phase.RESPONSE_BODY)
+            return BodyChunk(phase=Phase.RESPONSE_BODY, body=body, end_of_stream=message.end_of_stream)
+        return Proceed(phase=Phase.RESPONSE_BODY) if body is message.body else AnswerBody(body=body)

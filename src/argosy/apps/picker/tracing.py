@@ -58,6 +58,7 @@ def _attributes(record: Record, profile: Profile | None) -> Iterator[tuple[str, 
         ("argosy.pool", record.pool),
         ("argosy.route", record.route),
         ("gen_ai.request.model", record.model),
+        ("gen_ai.response.model", record.rewritten.served if record.rewritten else ""),
         ("error.type", record.refused),
     ):
         if text:

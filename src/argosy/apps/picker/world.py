@@ -6,7 +6,7 @@ from itertools import chain
 import msgspec
 
 from argosy.api.gateway import Gateway, GatewayClass, HTTPRoute
-from argosy.api.inference import InferencePool
+from argosy.api.inference import InferenceModelRewrite, InferencePool
 from argosy.api.kubernetes import Pod
 from argosy.api.names import SERVICE_LABEL, InputName
 from argosy.api.objects import Key
@@ -14,6 +14,7 @@ from argosy.base.endpoint import Endpoint
 from argosy.decide.routing.endpoints import PodIndex, PoolEndpoint, pool_endpoints
 from argosy.decide.routing.inputs import ALL_INPUTS
 from argosy.decide.routing.match import Matcher
+from argosy.decide.routing.rewrites import NONE, Rewrites
 from argosy.decide.routing.table import RouteTable
 from argosy.decide.translation.attachment import Attachment, attachments, our_gateways
 from argosy.decide.translation.pickers import names_shared_picker
@@ -43,6 +44,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     by_listener: Mapping[str, Matcher]
     trusted: frozenset[str] = frozenset()
     pools: Mapping[Key, PoolView]
+    rewrites: Rewrites = NONE
     dialects: Mapping[Endpoint, Dialect] = {}
     """How the engine of each endpoint calls its metrics."""
     named: Mapping[str, Endpoint] = {}
@@ -81,6 +83,7 @@ class Routing(msgspec.Struct, frozen=True, kw_only=True):
     matcher: Matcher
     by_listener: Mapping[str, Matcher]
     trusted: frozenset[str]
+    rewrites: Rewrites = NONE
 
 
 def world_of(
@@ -89,10 +92,11 @@ def world_of(
     routes: Iterable[HTTPRoute],
     pools: Iterable[InferencePool],
     pods: Iterable[Pod],
+    rewrites: Iterable[InferenceModelRewrite] = (),
 ) -> World:
     """Give the state that these objects describe."""
     pools = tuple(pools)
-    return world_with(routing_of(classes, gateways, routes, pools), pools, pods)
+    return world_with(routing_of(classes, gateways, routes, pools, rewrites), pools, pods)
 
 
 def routing_of(
@@ -100,6 +104,7 @@ def routing_of(
     gateways: Iterable[Gateway],
     routes: Iterable[HTTPRoute],
     pools: Iterable[InferencePool],
+    rewrites: Iterable[InferenceModelRewrite] = (),
 ) -> Routing:
     """Give the routes of gateways; tables of several listeners follow each other in order of name."""
     routes, pools = tuple(routes), tuple(pools)
@@ -123,6 +128,7 @@ def routing_of(
             **{name: Matcher(port.table) for name, port in ports.items()},
         },
         trusted=frozenset(name for name, port in ports.items() if port.trusted),
+        rewrites=Rewrites(rewrites),
     )
 
 
@@ -153,6 +159,7 @@ def world_with(routing: Routing, pools: Iterable[InferencePool], pods: Iterable[
         by_listener=routing.by_listener,
         trusted=routing.trusted,
         pools=views,
+        rewrites=routing.rewrites,
         dialects={each.endpoint: dialect_of(each.labels) for each in everybody},
         named={str(each.endpoint): each.endpoint for each in everybody},
     )

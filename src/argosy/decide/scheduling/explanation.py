@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from argosy.decide.routing.endpoints import PoolEndpoint
+from argosy.decide.routing.rewrites import Rewritten
 from argosy.decide.scheduling.eligible import why_removed
 from argosy.decide.scheduling.plugins import Failure
 from argosy.decide.scheduling.profiles import BUILT_IN, Profile
@@ -61,6 +62,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     pool: str = ""
     route: str = ""
     model: str = ""
+    rewritten: Rewritten | None = None
     profile: str = ""
     prompt_blocks: float = 0.0
     prompt_matched: float = 0.0
@@ -88,6 +90,7 @@ def explanation(record: Record, endpoints: Sequence[PoolEndpoint], profile: Prof
         pool=record.pool,
         route=record.route,
         model=record.model,
+        rewritten=record.rewritten,
         profile=record.profile.name if record.profile else "",
         prompt_blocks=record.asked.size,
         eligible=record.eligible,
@@ -143,7 +146,7 @@ def _removed(endpoints: Iterable[PoolEndpoint], record: Record) -> Iterator[Remo
     names: dict[str, list[str]] = {}
     counts: Counter[str] = Counter()
     for each in endpoints:
-        why = why_removed(each, record.subset, record.model or None)
+        why = why_removed(each, record.subset, record.serving)
         if why is not None:
             counts[why] += 1
             if counts[why] <= MAX_NAMED:

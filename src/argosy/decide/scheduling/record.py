@@ -4,7 +4,8 @@ Rules of this file:
 
 - A state machine: decisions and their outcomes in, records out. It is bounded, whatever comes: so many candidates in
   all records together, so many endpoints in all states of pools together. The oldest go first.
-- Nothing of a prompt is kept. Of a client's words only its request id is, cut to `MAX_ID`.
+- Nothing of a prompt is kept. Of a client's words only its request id is, and the model that it asks for where that is
+  rewritten, each cut to `MAX_ID`.
 - A pool's endpoints are kept once for each state of the pool, and not in every record.
 """
 
@@ -18,6 +19,7 @@ import msgspec
 from argosy.api.scheduling import ProfileSpec
 from argosy.base.endpoint import Endpoint
 from argosy.decide.routing.endpoints import PoolEndpoint
+from argosy.decide.routing.rewrites import Rewritten
 from argosy.decide.scheduling.plugins import Asked, Candidates, Failure
 
 MAX_ID: Final = 128
@@ -29,9 +31,10 @@ MAX_ENDPOINTS_KEPT: Final = 20_000
 class Record(msgspec.Struct, kw_only=True):
     """One request: what was known when it was decided, and what came of it.
 
-    `at_s` is in seconds since 1970. `eligible` counts the endpoints that could have served, of which `candidates` were
-    judged, by `profile`; by the built-in default where one of its plugins had a `failure`. `picked` is the best of
-    them. A refused request has a `refused` reason, and no candidates. `took_s` is None while it is under way.
+    `at_s` is in seconds since 1970. `model` is the one that its route asks for, empty for any. `eligible` counts the
+    endpoints that could have served, of which `candidates` were judged, by `profile`; by the built-in default where one
+    of its plugins had a `failure`. `picked` is the best of them. A refused request has a `refused` reason, and no
+    candidates. `took_s` is None while it is under way.
     """
 
     request: str
@@ -39,6 +42,7 @@ class Record(msgspec.Struct, kw_only=True):
     pool: str = ""
     route: str = ""
     model: str = ""
+    rewritten: Rewritten | None = None
     subset: frozenset[str] | None = None
     eligible: int = 0
     profile: ProfileSpec | None = None
@@ -50,6 +54,11 @@ class Record(msgspec.Struct, kw_only=True):
     served: str = ""
     answered: bool = False
     took_s: float | None = None
+
+    @property
+    def serving(self) -> str | None:
+        """The model that its endpoint must serve; None for any."""
+        return self.rewritten.served if self.rewritten else self.model or None
 
 
 class Records:

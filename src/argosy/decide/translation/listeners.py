@@ -120,6 +120,7 @@ def _model_to_metadata() -> dict[str, Any]:
 def _picker() -> dict[str, Any]:
     """Call the picker once a request: its body whole, the answer's headers and end, none of the answer's body.
 
+    That it asks for, piece by piece, where the answer is to name another model than the one that serves.
     Another picker is asked when the first is away, or cancels a stream that came just when it began to end.
     """
     untyped = {"untyped": [DESTINATION_NAMESPACE]}
@@ -146,6 +147,7 @@ def _picker() -> dict[str, Any]:
             },
             request_attributes=[LISTENER_ATTRIBUTE],
             response_attributes=[UPSTREAM_ATTRIBUTE],
+            allow_mode_override=True,
             metadata_options={"receiving_namespaces": untyped, "forwarding_namespaces": untyped},
             mutation_rules={"allow_all_routing": True},
         ),

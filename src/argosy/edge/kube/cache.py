@@ -14,6 +14,8 @@ Rules of this file:
 - `all` never waits. While the store is away it gives the last state known, and a line in the log says so.
 - A watch that ends is resumed from the last version seen; only `Gone` makes it list again. Retries back off from 50 ms
   to 5 s, with jitter from `rng`.
+- An optional kind that is withheld counts as listed, with no objects: a cluster may not have it. It is asked for again,
+  as seldom as a store that is away. If it was had before, the last state stands, unless the kind itself is gone.
 - A bug in here or in the store's client ends the mirror; `synced` and `changed` raise it.
 """
 
@@ -29,7 +31,7 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 from argosy.api.objects import K, Key, Object
-from argosy.edge.kube.port import Change, Gone, ObjectStore, StoreUnavailable
+from argosy.edge.kube.port import Change, Gone, NotServed, ObjectStore, StoreUnavailable, Withheld
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ STEADY_S = 1.0
 
 
 class Cache:
-    """The last known objects of `kinds`, in one namespace or in all."""
+    """The last known objects of `kinds` and of `optional` ones, in one namespace or in all."""
 
     def __init__(
         self,
@@ -51,8 +53,12 @@ class Cache:
         *,
         rng: random.Random,
         namespace: str | None = None,
+        optional: Sequence[type[Object]] = (),
     ) -> None:
+        kinds = (*kinds, *optional)
         self._store = store
+        self._optional = frozenset(optional)
+        self._served: set[type[Object]] = set()
         self._namespace = namespace
         self._rng = rng
         self._objects: dict[type[Object], dict[Key, Object]] = {kind: {} for kind in kinds}
@@ -85,6 +91,10 @@ class Cache:
             objects = self._objects[kind]
             self._sorted[kind] = tuple(objects[key] for key in self._order[kind])
         return cast("tuple[K, ...]", self._sorted[kind])
+
+    def serves(self, kind: type[Object]) -> bool:
+        """Say whether the store gives objects of a kind, as far as is known."""
+        return kind in self._served
 
     @property
     def version(self) -> int:
@@ -150,8 +160,16 @@ class Cache:
                         self._note(kind, change, obj)
             except Gone:
                 since = None
+            except NotServed as error:
+                if kind in self._optional:
+                    since = None
+                    self._take(kind, {}, served=False)
+                else:
+                    trouble = str(error)
             except StoreUnavailable as error:
                 trouble = str(error)  # what is known stays, and the watch is resumed
+                if isinstance(error, Withheld) and kind in self._optional and kind in self._unlisted:
+                    self._take(kind, {}, served=False)
             attempt = 0 if loop.time() - begun > STEADY_S else attempt + 1
             self._say(kind, trouble)
             longest = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2 ** min(attempt, 10))
@@ -165,15 +183,20 @@ class Cache:
 
     async def _list(self, kind: type[Object]) -> str:
         listing = await self._store.list(kind, namespace=self._namespace)
-        objects: dict[Key, Object] = {obj.key: obj for obj in listing.items}
+        self._take(kind, {obj.key: obj for obj in listing.items}, served=True)
+        return listing.resource_version
+
+    def _take(self, kind: type[Object], objects: dict[Key, Object], *, served: bool) -> None:
         before = self._objects[kind]
-        if kind in self._unlisted or objects != before:
+        has_turned = served != (kind in self._served)
+        if has_turned:
+            self._served ^= {kind}
+        if kind in self._unlisted or has_turned or objects != before:
             self._unlisted.discard(kind)
             self._objects[kind] = objects
             self._order[kind] = sorted(objects)
             keys = (key for key in objects.keys() | before.keys() if objects.get(key) != before.get(key))
             self._changed(kind, keys)
-        return listing.resource_version
 
     def _note(self, kind: type[Object], change: Change, obj: Object) -> None:
         objects, order = self._objects[kind], self._order[kind]

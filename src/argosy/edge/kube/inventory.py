@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from argosy.api.objects import Key, Object
 from argosy.api.records import Record
-from argosy.edge.kube.connection import AnsweredWith, Connection
-from argosy.edge.kube.port import Withheld
+from argosy.edge.kube.connection import Connection
+from argosy.edge.kube.port import NotServed
 from argosy.edge.kube.refusals import reading
 from argosy.edge.kube.resource import path
 
@@ -36,21 +36,14 @@ async def _of_kind(connection: Connection, kind: type[Object], selector: str, na
         try:
             with reading(kind):
                 answer = await connection.call("GET", path(kind, namespace), params)
-        except Withheld as error:
-            if _is_unknown(error):
-                return []
-            raise
+        except NotServed:
+            return []
         with reading(kind):
             found.extend(_record(kind, item["metadata"]) for item in answer.get("items") or ())
             token = answer["metadata"].get("continue")
         if not token:
             return found
         params = {**params, "continue": token}
-
-
-def _is_unknown(error: Withheld) -> bool:
-    cause = error.__cause__
-    return isinstance(cause, AnsweredWith) and cause.status.code == 404
 
 
 def _record(kind: type[Object], metadata: Mapping[str, Any]) -> Record:

@@ -14,7 +14,8 @@ Rules of this file:
 
     PeerError
     ├── StoreUnavailable   not there, or the connection broke; try again
-    │   └── Withheld       there, and it does not serve this kind, or not to us; that may change
+    │   └── Withheld       there, and does not give this kind to us; that may change
+    │       └── NotServed  it gives this kind to nobody
     ├── Gone               the resource version is too old to watch from; list again
     ├── NotFound           a status for an object, or an object for a namespace, that is not there
     ├── Rejected           the store will not have it: invalid, not allowed, over a quota; its words say why
@@ -37,6 +38,10 @@ class StoreUnavailable(PeerError):  # noqa: N818 (named for the state, as the fi
 
 class Withheld(StoreUnavailable):
     """The store is there, and does not give this: it does not know the kind, or this user may not read it."""
+
+
+class NotServed(Withheld):
+    """The store is there, and does not know the kind."""
 
 
 class Gone(PeerError):  # noqa: N818

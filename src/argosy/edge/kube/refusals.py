@@ -19,7 +19,7 @@ import msgspec
 from argosy.api.objects import Object
 from argosy.base.errors import PeerError
 from argosy.edge.kube.connection import AnsweredWith, Cause
-from argosy.edge.kube.port import Gone, NotFound, OwnedByAnother, Rejected, StoreUnavailable, Withheld
+from argosy.edge.kube.port import Gone, NotFound, NotServed, OwnedByAnother, Rejected, StoreUnavailable, Withheld
 
 _CONFLICT: Final = re.compile(r'conflict with "([^"]*)"(?: with subresource "([^"]*)")?( using )?')
 
@@ -54,8 +54,9 @@ def read_error(kind: type[Object], answer: AnsweredWith) -> PeerError:
     """Give the port's error for a refusal to read."""
     if answer.status.code == 410:
         return Gone(str(answer))
-    withheld = answer.status.code in (401, 403, 404)
-    return (Withheld if withheld else StoreUnavailable)(f"{kind.PLURAL} of {kind.API_VERSION} cannot be read: {answer}")
+    kinds: dict[int, type[StoreUnavailable]] = {401: Withheld, 403: Withheld, 404: NotServed}
+    kind_of_error = kinds.get(answer.status.code, StoreUnavailable)
+    return kind_of_error(f"{kind.PLURAL} of {kind.API_VERSION} cannot be read: {answer}")
 
 
 @contextmanager

@@ -73,11 +73,15 @@ class RequestTrailers(msgspec.Struct, frozen=True, kw_only=True):
 class ResponseHeaders(msgspec.Struct, frozen=True, kw_only=True):
     """The answer has begun: its status (0 if absent) and who gives it, `ip:port`, as far as the proxy says.
 
-    `response_body_mode` is None except in a stream that begins with this message.
+    `response_body_mode` is None except in a stream that begins with this message. `content_type` and
+    `content_encoding` are those of the body, which is absent with `end_of_stream`.
     """
 
     status: int
     served: str = ""
+    content_type: str = ""
+    content_encoding: str = ""
+    end_of_stream: bool = False
     response_body_mode: BodyMode | None = None
 
 
@@ -105,19 +109,26 @@ class Steer(msgspec.Struct, frozen=True, kw_only=True):
     """Change the request's headers, forget the route found for the old ones, and go to `destination`.
 
     `destination` is an ordered list `ip:port,ip:port`; it is sent as metadata, and as a header if it is among
-    `set_headers`.
+    `set_headers`. `body` is put in the place of a body that was sent BUFFERED, with which `content-length` must agree.
     """
 
     phase: Phase
     set_headers: tuple[tuple[str, str], ...]
     remove_headers: tuple[str, ...]
     destination: str
+    body: bytes | None = None
 
 
 class Tell(msgspec.Struct, frozen=True, kw_only=True):
-    """Let the headers of an answer pass, with these among them."""
+    """Let the headers of an answer pass, with these among them and those not.
 
-    set_headers: tuple[tuple[str, str], ...]
+    `body_mode` is how the answer's body is to be sent from now on; a proxy may do as it was told before. Source:
+    ProcessingResponse.mode_override.
+    """
+
+    set_headers: tuple[tuple[str, str], ...] = ()
+    remove_headers: tuple[str, ...] = ()
+    body_mode: BodyMode | None = None
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,7 +151,13 @@ class BodyChunk(msgspec.Struct, frozen=True, kw_only=True):
     end_of_stream: bool = False
 
 
-Reply = Proceed | Steer | Tell | Answer | BodyChunk
+class AnswerBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Pass these bytes on in the place of a part of an answer that is not sent FULL_DUPLEX_STREAMED."""
+
+    body: bytes
+
+
+Reply = Proceed | Steer | Tell | Answer | BodyChunk | AnswerBody
 
 
 class Session(Protocol):

@@ -11,6 +11,7 @@ import functools
 from typing import Any, Final
 
 from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
+from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from envoy.type.v3.http_status_pb2 import HttpStatus
 from google.protobuf.message import DecodeError
@@ -27,6 +28,7 @@ from argosy.api.names import (
 from argosy.base.errors import PeerError
 from argosy.edge.rpc.ext_proc import (
     Answer,
+    AnswerBody,
     BodyChunk,
     BodyMode,
     Message,
@@ -49,6 +51,7 @@ _REPLY_FIELDS: Final = {Phase.REQUEST_HEADERS: 1, Phase.REQUEST_BODY: 3, Phase.R
 _DESTINATION: Final = field(1, DESTINATION.encode())
 _DESTINATION_NAMESPACE: Final = field(1, DESTINATION_NAMESPACE.encode())
 _STATUS_DIGITS: Final = 3
+_CLEAR_ROUTE_CACHE: Final = b"\x28\x01"
 _OVERWRITE: Final = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 
@@ -80,10 +83,14 @@ def decode_generated(data: bytes | memoryview) -> Message:
         case "request_body":
             return RequestBody(body=message.request_body.body, end_of_stream=message.request_body.end_of_stream)
         case "response_headers":
-            status = _headers(message.response_headers.headers).get(":status", "")
+            headers = _headers(message.response_headers.headers)
+            status = headers.get(":status", "")
             return ResponseHeaders(
                 status=int(status) if len(status) == _STATUS_DIGITS and status.isdecimal() else 0,
                 served=_served(message),
+                content_type=headers.get("content-type", ""),
+                content_encoding=headers.get("content-encoding", ""),
+                end_of_stream=message.response_headers.end_of_stream,
                 response_body_mode=_response_body_mode(message),
             )
         case "response_trailers":
@@ -104,8 +111,10 @@ def encode(reply: Reply) -> bytes:
         case BodyChunk():
             before, behind = _around(_REPLY_FIELDS[reply.phase], len(reply.body), end_of_stream=reply.end_of_stream)
             return b"".join((before, reply.body, behind))
+        case AnswerBody():
+            return b"".join((_before(reply.body, b"", b"", Phase.RESPONSE_BODY), reply.body))
         case Steer():
-            return _steer(reply)
+            return _steer(reply) if reply.body is None else _steer_with(reply, reply.body)
         case Tell():
             return _tell(reply)
         case Answer():
@@ -173,11 +182,32 @@ def _set(headers: tuple[tuple[str, str], ...]) -> list[HeaderValueOption]:
 
 @functools.lru_cache(maxsize=4096)
 def _steer(reply: Steer) -> bytes:
+    # HeaderMutation in CommonResponse, beside clear_route_cache, in HeadersResponse or BodyResponse.
+    changed = field(1, _mutation(reply), _CLEAR_ROUTE_CACHE)
+    return field(_REPLY_FIELDS[reply.phase], changed) + _pick(reply.destination)
+
+
+def _steer_with(reply: Steer, body: bytes) -> bytes:
+    before = _before(body, _mutation(reply), _CLEAR_ROUTE_CACHE, reply.phase)
+    return b"".join((before, body, _CLEAR_ROUTE_CACHE, _pick(reply.destination)))
+
+
+def _before(body: bytes, mutation: bytes, behind: bytes, phase: Phase) -> bytes:
+    """Give what stands before a body that takes another's place, so that its bytes are copied once."""
+    before = b""
+    # BodyMutation and CommonResponse, which has a header mutation before it; BodyResponse, ProcessingResponse.
+    for tag in (0x0A, 0x1A):
+        before = bytes((tag,)) + varint(len(before) + len(body)) + before
+    before = mutation + before
+    for tag in (0x0A, _REPLY_FIELDS[phase] << 3 | 2):
+        before = bytes((tag,)) + varint(len(before) + len(body) + len(behind)) + before
+    return before
+
+
+def _mutation(reply: Steer) -> bytes:
     options = [_overwriting(name, value) for name, value in reply.set_headers]
     removals = [field(2, name.encode()) for name in reply.remove_headers]
-    # HeaderMutation in CommonResponse, beside clear_route_cache, in HeadersResponse or BodyResponse.
-    changed = field(1, field(2, *options, *removals), b"\x28\x01")
-    return field(_REPLY_FIELDS[reply.phase], changed) + _pick(reply.destination)
+    return field(2, *options, *removals)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -206,9 +236,14 @@ def _around(number: int, body_bytes: int, *, end_of_stream: bool) -> tuple[bytes
 
 
 def _tell(reply: Tell) -> bytes:
-    common = pb.CommonResponse(header_mutation=pb.HeaderMutation(set_headers=_set(reply.set_headers)))
-    headers = pb.HeadersResponse(response=common)
-    return bytes(pb.ProcessingResponse(response_headers=headers).SerializeToString())
+    mutation = pb.HeaderMutation(set_headers=_set(reply.set_headers), remove_headers=reply.remove_headers)
+    headers = pb.HeadersResponse(response=pb.CommonResponse(header_mutation=mutation))
+    response = pb.ProcessingResponse(response_headers=headers)
+    if reply.body_mode is not None:
+        # An override stands for the whole mode: the answer's end is wanted as before.
+        response.mode_override.response_body_mode = reply.body_mode.value
+        response.mode_override.response_trailer_mode = ProcessingMode.SEND
+    return bytes(response.SerializeToString())
 
 
 def _answer(reply: Answer) -> bytes:
