@@ -19,10 +19,10 @@ from argosy.api.gateway import (
     RouteNamespaces,
     RouteRule,
 )
-from argosy.api.inference import GROUP, InferencePool, InferencePoolSpec, TargetPort
+from argosy.api.inference import GROUP, InferenceModelRewrite, InferencePool, InferencePoolSpec, TargetPort
 from argosy.api.kubernetes import LabelSelector, Pod, PodSpec, PodStatus
 from argosy.api.names import CONTROLLER_NAME, GATEWAY_CLASS, MODEL_HEADER, SERVICE_LABEL, SYSTEM_NAMESPACE
-from argosy.api.objects import Condition, Object, ObjectMeta
+from argosy.api.objects import Condition, Object, ObjectMeta, decode
 
 
 def gateway_class(name: str = GATEWAY_CLASS, *, controller: str = CONTROLLER_NAME) -> GatewayClass:
@@ -64,6 +64,24 @@ def pool(name: str, *ports: int) -> InferencePool:
             target_ports=tuple(TargetPort(number=port) for port in ports or (8000,)),
         ),
     )
+
+
+def rewrite(
+    name: str, pool: str, *rules: tuple[Iterable[str], Iterable[str | tuple[str, int]]], created: str = ""
+) -> InferenceModelRewrite:
+    """Give a rewrite of a pool's models: each rule has the models that it is for, and targets, some with a weight."""
+    written = [
+        {
+            "matches": [{"model": {"value": model}} for model in models],
+            "targets": [
+                {"modelRewrite": each} if isinstance(each, str) else {"modelRewrite": each[0], "weight": each[1]}
+                for each in targets
+            ],
+        }
+        for models, targets in rules
+    ]
+    metadata = {"namespace": "default", "name": name, "creationTimestamp": created or None}
+    return decode(InferenceModelRewrite, {"metadata": metadata, "spec": {"poolRef": {"name": pool}, "rules": written}})
 
 
 def pod(service: str, address: str, *, ready: bool = True, **labels: str) -> Pod:

@@ -155,7 +155,7 @@ class AnswerNaming:
         if byte == _QUOTE:
             self._begin_string(piece, at, seen=seen)
         elif byte in _OPENING:
-            self._open(is_object=byte == b"{"[0], seen=seen)
+            self._open(seen=seen)
         elif byte == _COLON:
             self._is_value = True
         elif byte == _COMMA:
@@ -174,11 +174,12 @@ class AnswerNaming:
         else:
             self._in = _In.OTHER
 
-    def _open(self, *, is_object: bool, seen: bool) -> None:
+    def _open(self, *, seen: bool) -> None:
         self._depth += 1
         if self._depth < len(self._has_fields):
-            is_wanted = self._depth == 1 or (seen and self._is_value and self._key in _ENVELOPES)
-            self._has_fields[self._depth] = is_object and is_wanted
+            # What has no fields, as it is an array, has no colons either.
+            is_envelope = seen and self._is_value and self._key in _ENVELOPES
+            self._has_fields[self._depth] = self._depth == 1 or is_envelope
         self._is_value = False
 
     def _read_string(self, piece: bytes, at: int, end: int) -> int:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from argosy.base.errors import PeerError
 from argosy.edge.rpc.ext_proc import (
     Answer,
+    AnswerBody,
     BodyChunk,
     BodyMode,
     Message,
@@ -24,6 +25,7 @@ from argosy.edge.rpc.ext_proc import (
     ResponseHeaders,
     ResponseTrailers,
     Steer,
+    Tell,
 )
 from argosy.edge.rpc.ext_proc_codec import decode, decode_generated, encode
 from argosy.edge.rpc.wire import body_of
@@ -107,6 +109,20 @@ SERVED = ("envoy.lb", "x-gateway-destination-endpoint-served")
         ),
         ({"response_headers": {}, "attributes": {"other": {}}}, ResponseHeaders(status=0)),
         ({"response_headers": {"headers": {"headers": [NO_STATUS]}}}, ResponseHeaders(status=0)),
+        (
+            {
+                "response_headers": {
+                    "headers": {
+                        "headers": [
+                            {"key": "content-type", "value": "application/json"},
+                            {"key": "content-encoding", "value": "gzip"},
+                        ]
+                    },
+                    "end_of_stream": True,
+                }
+            },
+            ResponseHeaders(status=0, content_type="application/json", content_encoding="gzip", end_of_stream=True),
+        ),
         ({"response_body": {"body": "e30="}}, ResponseBody(body=b"{}")),
         ({"response_body": {"body": "e30=", "end_of_stream": True}}, ResponseBody(body=b"{}", end_of_stream=True)),
         ({"response_trailers": {}}, ResponseTrailers()),
@@ -180,9 +196,10 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
     set_headers=st.lists(st.tuples(TEXT, TEXT), max_size=4),
     remove_headers=st.lists(TEXT, max_size=3),
     destination=TEXT,
+    body=st.none() | BODIES,
 )
 def test_steering_is_what_the_generated_classes_make_of_it(
-    phase: Phase, set_headers: list[tuple[str, str]], remove_headers: list[str], destination: str
+    phase: Phase, set_headers: list[tuple[str, str]], remove_headers: list[str], destination: str, body: bytes | None
 ) -> None:
     response = pb.ProcessingResponse()
     common = getattr(response, phase.value).response
@@ -192,12 +209,15 @@ def test_steering_is_what_the_generated_classes_make_of_it(
         option = common.header_mutation.set_headers.add(append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD)
         option.header.key, option.header.raw_value = name, value.encode()
     common.header_mutation.remove_headers.extend(remove_headers)
+    if body is not None:
+        common.body_mutation.body = body
     response.dynamic_metadata.get_or_create_struct("envoy.lb")["x-gateway-destination-endpoint"] = destination
     steer = Steer(
         phase=phase,
         set_headers=tuple(set_headers),
         remove_headers=tuple(remove_headers),
         destination=destination,
+        body=body,
     )
     assert pb.ProcessingResponse.FromString(encode(steer)) == response
 
@@ -222,6 +242,24 @@ def test_a_chunk_is_what_the_generated_classes_make_of_it(phase: Phase, body: by
     streamed.SetInParent()
     streamed.body, streamed.end_of_stream = body, is_last
     assert encode(BodyChunk(phase=phase, body=body, end_of_stream=is_last)) == response.SerializeToString()
+
+
+@given(BODIES)
+def test_a_part_of_an_answer_is_what_the_generated_classes_make_of_it(body: bytes) -> None:
+    response = pb.ProcessingResponse()
+    response.response_body.response.body_mutation.body = body
+    assert encode(AnswerBody(body=body)) == response.SerializeToString()
+
+
+def test_an_answers_body_is_asked_for_with_its_headers_and_its_end() -> None:
+    told = Tell(set_headers=(("x-a", "1"),), remove_headers=("content-length",), body_mode=BodyMode.STREAMED)
+    option = {"header": {"key": "x-a", "raw_value": "MQ=="}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    mutation = {"set_headers": [option], "remove_headers": ["content-length"]}
+    assert reply(told) == {
+        "response_headers": {"response": {"header_mutation": mutation}},
+        "mode_override": {"response_body_mode": "STREAMED", "response_trailer_mode": "SEND"},
+    }
+    assert reply(Tell()) == {"response_headers": {"response": {"header_mutation": {}}}}
 
 
 @given(st.binary(max_size=40))

@@ -10,12 +10,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from argosy import __version__
 from argosy.api.gateway import BackendRef, HTTPRoute, HTTPRouteSpec, ParentReference, PathMatch, RouteMatch, RouteRule
-from argosy.api.inference import GROUP, EndpointPickerRef, PickerPort
+from argosy.api.inference import GROUP, EndpointPickerRef, InferenceModelRewrite, PickerPort
 from argosy.api.names import (
     DECISIONS_PATH,
     ENGINE_LABEL,
     INPUT_HEADER_NAMES,
     MAX_BODY_BYTES,
+    MODELS_ANNOTATION,
     STEERING_HEADERS,
     TRUSTED_INPUTS,
     TRUSTED_LISTENERS,
@@ -34,7 +35,7 @@ from argosy.edge.rpc.ext_proc import Answer
 from argosy.engines.llama_cpp import REQUESTS_RUNNING, REQUESTS_WAITING
 from argosy.engines.signals import Signals
 from harness.profiles import DEFAULT_PROFILE
-from harness.services import gateway, gateway_class, pod, pool, route, service
+from harness.services import gateway, gateway_class, pod, pool, rewrite, route, service
 
 HEAD = {":method": "POST", ":path": "/v1/chat/completions", ":authority": "localhost"}
 CHAT = b'{"model": "m", "messages": []}'
@@ -61,7 +62,7 @@ class Bench:
         self.see(*objects)
 
     def see(self, *objects: Object) -> None:
-        kinds: dict[type, list[Any]] = {kind: [] for kind in KINDS}
+        kinds: dict[type, list[Any]] = {kind: [] for kind in (*KINDS, InferenceModelRewrite)}
         for obj in (gateway_class(), *objects):
             kinds[type(obj)].append(obj)
         self.picker.learn(world_of(*kinds.values()))
@@ -672,3 +673,79 @@ def test_one_of_those_that_have_the_adapter_is_picked_among_a_thousand() -> None
         pick = bench.pick(chat(f"{number}", model="pirate"))
         assert pick.endpoints[0] in loaded
         bench.picker.ended(pick, answered=True)
+
+
+def decided_rewrites(bench: Bench, by: str, model: str, target: str) -> float | None:
+    labels = {"model_rewrite_name": by, "model_name": model, "target_model": target}
+    return bench.value("llm_d_epp_model_rewrite_decisions_total", **labels)
+
+
+def test_a_rewritten_request_is_routed_by_what_it_asks_for_and_served_as_what_it_becomes() -> None:
+    adapter, base = pod("a", ONE), pod("a", TWO)
+    objects = (
+        gateway(),
+        route("a", "m"),
+        pool("a"),
+        annotated(adapter, MODELS_ANNOTATION, "m tuned"),
+        annotated(base, MODELS_ANNOTATION, "m"),
+    )
+    bench = Bench(*objects, rewrite("rollout", "a", (["m"], ["tuned"])))
+    pick = bench.pick(x_request_id="id", accept_encoding="gzip", x_llm_d_model_name_rewrite="evil")
+    assert [str(endpoint) for endpoint in pick.endpoints] == [f"{ONE}:8000"]
+    assert pick.rewritten is not None
+    assert (pick.rewritten.asked, pick.rewritten.served) == ("m", "tuned")
+    assert dict(pick.set_headers)["x-gateway-model-name"] == "m"
+    assert dict(pick.set_headers)["x-llm-d-model-name-rewrite"] == "tuned"
+    assert pick.remove_headers == ("accept-encoding",)
+    said = shown(bench, DECISIONS_PATH, "id")
+    assert said["rewritten"] == {"asked": "m", "served": "tuned", "by": "default/rollout", "rule": 0}
+    assert said["removed"][0]["endpoints"] == [f"{TWO}:8000"]
+    assert decided_rewrites(bench, "default/rollout", "m", "tuned") == 1
+    bench.see(*objects)
+    assert decided_rewrites(bench, "default/rollout", "m", "tuned") is None
+    plain = bench.pick(accept_encoding="gzip")
+    assert (plain.rewritten, plain.remove_headers, len(plain.endpoints)) == (None, (), 2)
+    assert "x-llm-d-model-name-rewrite" not in dict(plain.set_headers)
+
+
+def test_a_model_that_no_replica_serves_is_503_by_the_name_that_it_would_be_served_by() -> None:
+    objects = (gateway(), route("a", "m"), pool("a"), annotated(pod("a", ONE), MODELS_ANNOTATION, "m"))
+    bench = Bench(*objects, rewrite("rollout", "a", (["m"], ["tuned"])))
+    status, said = error(bench.ask())
+    assert (status, "serves `tuned` yet" in said["message"]) == (503, True)
+
+
+def test_words_count_for_the_model_that_they_are_served_by() -> None:
+    service_a = service("a", [ONE], model="m")
+    bench = Bench(gateway(), *service_a)
+    bench.pick(chat("x" * 5000))
+    bench.see(gateway(), *service_a, rewrite("rollout", "a", (["m"], ["tuned"])))
+    bench.pick(chat("x" * 5000))
+    assert bench.value("argosy_prompt_matched_bytes_sum") == 0
+    bench.pick(chat("x" * 5000))
+    assert bench.value("argosy_prompt_matched_bytes_sum") > 4 * 1024
+
+
+def test_a_rule_for_all_models_takes_those_that_a_route_without_a_model_lets_through() -> None:
+    bench = Bench(gateway(), catch_all("a"), pool("a"), pod("a", ONE), rewrite("all", "a", ([], ["tuned"])))
+    for asked in ("x", "y"):
+        found = bench.pick(chat("", asked)).rewritten
+        assert found is not None
+        assert (found.asked, found.served) == (asked, "tuned")
+    # No word of a client's is a label.
+    assert decided_rewrites(bench, "default/all", "", "tuned") == 2
+    assert bench.pick(b"no JSON").rewritten is None
+    assert bench.pick(None).rewritten is None
+    assert bench.pick(chat("", "x" * 513)).rewritten is None
+    assert bench.pick(chat("", "tuned")).rewritten is None
+    long = bench.pick(chat("", "x" * 512), x_request_id="long")
+    assert long.rewritten is not None
+    assert long.rewritten.asked == "x" * 512
+    assert len(shown(bench, DECISIONS_PATH, "long")["rewritten"]["asked"]) == 128
+
+
+def test_a_rewrite_is_of_its_own_pool() -> None:
+    of_b = rewrite("all", "b", ([], ["tuned"]))
+    bench = Bench(gateway(), *service("a", [ONE], model="m"), *service("b", [TWO], model="n"), of_b)
+    assert bench.pick().rewritten is None
+    assert bench.pick(chat("", "n")).rewritten is not None

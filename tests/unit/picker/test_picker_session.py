@@ -12,9 +12,11 @@ from argosy.apps.picker.pick import Pick, RequestHead
 from argosy.apps.picker.session import PickerSession, State
 from argosy.base.endpoint import Endpoint
 from argosy.base.errors import PeerError
+from argosy.decide.routing.rewrites import Rewritten
 from argosy.decide.scheduling.record import Record
 from argosy.edge.rpc.ext_proc import (
     Answer,
+    AnswerBody,
     BodyChunk,
     BodyMode,
     Message,
@@ -367,3 +369,81 @@ def test_what_the_decider_tells_goes_out_with_the_headers_of_the_answer() -> Non
     session, ledger = session_in(State.PICKED)
     ledger.tells = (("x-argosy-explain", "because"),)
     assert session.receive(ANSWERED_BY) == (Tell(set_headers=ledger.tells),)
+
+
+REWRITTEN = replace(PICK, rewritten=Rewritten(asked="m", served="tuned", by="default/r", rule=0))
+ASKED = RequestBody(body=b'{"model": "m"}')
+SERVED_AS = b'{"model": "tuned"}'
+EVENTS = ResponseHeaders(status=200, content_type="text/event-stream; charset=utf-8")
+NAMES_NO_MODEL = [
+    ResponseHeaders(status=200, content_type="text/plain"),
+    ResponseHeaders(status=200),
+    ResponseHeaders(status=200, content_type="application/json", content_encoding="gzip"),
+    ResponseHeaders(status=200, content_type="application/json", end_of_stream=True),
+]
+
+
+def rewriting(mode: BodyMode, answers: BodyMode, **headers: str) -> tuple[PickerSession, list[Reply]]:
+    session = opened(Ledger(REWRITTEN))
+    begun = RequestHeaders(headers={**POST, **headers}, body_mode=mode, response_body_mode=answers)
+    return session, [reply for message in (begun, ASKED) for reply in session.receive(message)]
+
+
+@pytest.mark.parametrize("has_length", [False, True])
+def test_a_rewritten_request_changes_its_body_and_the_length_that_it_has(*, has_length: bool) -> None:
+    headers = {"content-length": "14"} if has_length else {}
+    length = (("content-length", "18"),) if has_length else ()
+    session = opened(Ledger(REWRITTEN))
+    session.receive(RequestHeaders(headers={**POST, **headers}))
+    steer = replace(STEER, set_headers=(("x", "y"), *length))
+    assert tuple(session.receive(ASKED)) == (replace(steer, body=SERVED_AS),)
+    session = opened(Ledger(REWRITTEN))
+    session.receive(RequestHeaders(headers={**POST, **headers}, body_mode=DUPLEX, response_body_mode=DUPLEX))
+    assert tuple(session.receive(ASKED)) == (
+        replace(steer, phase=Phase.REQUEST_HEADERS),
+        BodyChunk(phase=Phase.REQUEST_BODY, body=SERVED_AS, end_of_stream=True),
+    )
+
+
+@pytest.mark.parametrize("answers", [BodyMode.NONE, BodyMode.STREAMED, BodyMode.BUFFERED, DUPLEX])
+def test_the_answer_of_a_rewritten_request_names_the_model_that_was_asked_for(answers: BodyMode) -> None:
+    session, _ = rewriting(BodyMode.BUFFERED, answers)
+    asked_for = BodyMode.STREAMED if answers is BodyMode.NONE else None
+    assert tuple(session.receive(EVENTS)) == (Tell(remove_headers=("content-length",), body_mode=asked_for),)
+    pieces = [b'data: {"mod', b'el":"tu', b"ned", b'"}\n\n', b"data: [DONE]\n\n"]
+    named = [b'data: {"mod', b'el":"m"', b"", b"}\n\n", b"data: [DONE]\n\n"]
+    for number, (piece, expected) in enumerate(zip(pieces, named, strict=True)):
+        is_last = number == len(pieces) - 1
+        if answers is DUPLEX:
+            reply: Reply = BodyChunk(phase=Phase.RESPONSE_BODY, body=expected, end_of_stream=is_last)
+        else:
+            reply = Proceed(phase=Phase.RESPONSE_BODY) if piece == expected else AnswerBody(body=expected)
+        assert tuple(session.receive(ResponseBody(body=piece, end_of_stream=is_last))) == (reply,)
+    assert session.state is State.ENDED
+
+
+@pytest.mark.parametrize("head", NAMES_NO_MODEL)
+@pytest.mark.parametrize("answers", [BodyMode.NONE, DUPLEX])
+def test_an_answer_that_can_name_no_model_is_let_alone(answers: BodyMode, head: ResponseHeaders) -> None:
+    session, _ = rewriting(BodyMode.BUFFERED, answers)
+    assert tuple(session.receive(head)) == (Proceed(phase=Phase.RESPONSE_HEADERS),)
+    assert session.settled == (answers is BodyMode.NONE)
+
+
+def test_what_is_told_stands_beside_what_is_asked_for() -> None:
+    ledger = Ledger(REWRITTEN)
+    ledger.tells = (("x-why", "so"),)
+    session = opened(ledger)
+    for message in (HEADERS[BodyMode.BUFFERED], ASKED):
+        session.receive(message)
+    told = Tell(set_headers=ledger.tells, remove_headers=("content-length",), body_mode=BodyMode.STREAMED)
+    assert tuple(session.receive(EVENTS)) == (told,)
+
+
+def test_a_rewritten_stream_is_settled_when_its_answer_has_ended() -> None:
+    session, _ = rewriting(BodyMode.BUFFERED, BodyMode.NONE)
+    assert not session.settled
+    session.receive(EVENTS)
+    assert not session.settled
+    session.receive(ResponseTrailers())
+    assert session.settled

@@ -16,7 +16,7 @@ from argosy.api.kubernetes import LabelSelector
 from argosy.api.objects import Key, ObjectMeta
 from argosy.edge.kube.cache import LONGEST_DELAY_S, Cache
 from argosy.edge.kube.memory import InMemoryStore
-from argosy.edge.kube.port import StoreUnavailable
+from argosy.edge.kube.port import NotServed, StoreUnavailable, Withheld
 from argosy.edge.kube.remote import RemoteStore
 from argosy.edge.kube.serve import serve_store
 from contracts.store_contract import route, status, with_status
@@ -158,23 +158,26 @@ class Away:
     def __init__(self, store: InMemoryStore) -> None:
         self._store = store
         self.is_away = False
+        self.withheld: dict[Any, StoreUnavailable] = {}
         self.calls = 0
 
     async def list(self, kind: Any, *, namespace: str | None = None) -> Any:
-        self._ask()
+        self._ask(kind)
         return await self._store.list(kind, namespace=namespace)
 
     async def watch(self, kind: Any, *, since: str, namespace: str | None = None) -> AsyncIterator[Any]:
-        self._ask()
+        self._ask(kind)
         async with contextlib.aclosing(self._store.watch(kind, since=since, namespace=namespace)) as events:
             with contextlib.suppress(TimeoutError):  # a watch that ends after a second of quiet
-                while not self.is_away:
+                while not self.is_away and kind not in self.withheld:
                     async with asyncio.timeout(1):
                         event = await anext(events)
                     yield event
 
-    def _ask(self) -> None:
+    def _ask(self, kind: Any) -> None:
         self.calls += 1
+        if kind in self.withheld:
+            raise self.withheld[kind]
         if self.is_away:
             raise StoreUnavailable("away")
 
@@ -201,6 +204,55 @@ def test_ten_minutes_without_the_store_cost_few_questions_and_no_change_is_misse
             assert cache.changes(seen)[1] == keys
 
     run_in_virtual_time(main())
+
+
+@pytest.mark.parametrize("why", [NotServed("404"), Withheld("403")])
+def test_an_optional_kind_may_be_absent_and_is_there_when_it_comes(why: StoreUnavailable) -> None:
+    async def main() -> None:
+        away = Away(memory_store())
+        away.withheld = {InferencePool: why}
+        await away._store.apply(pool("p"), owner="test")
+        async with Cache(cast("Any", away), (HTTPRoute,), optional=(InferencePool,), rng=random.Random(1)) as cache:
+            await asyncio.wait_for(cache.synced(), 1)
+            assert (cache.serves(HTTPRoute), cache.serves(InferencePool)) == (True, False)
+            assert cache.all(InferencePool) == ()
+            await asyncio.sleep(60)
+            seen, away.calls = cache.version, 0
+            await asyncio.sleep(600)
+            assert away.calls <= 600 / (LONGEST_DELAY_S / 2) + 600 + 1
+            assert cache.version == seen
+            away.withheld.clear()
+            await asyncio.wait_for(cache.changed(seen), LONGEST_DELAY_S)
+            assert cache.serves(InferencePool)
+            assert [each.metadata.name for each in cache.all(InferencePool)] == ["p"]
+
+    run_in_virtual_time(main())
+
+
+@pytest.mark.parametrize(("why", "is_kept"), [(NotServed("404"), False), (Withheld("403"), True)])
+def test_of_an_optional_kind_the_last_state_stands_unless_it_is_gone(why: StoreUnavailable, *, is_kept: bool) -> None:
+    async def main() -> None:
+        away = Away(memory_store())
+        await away._store.apply(pool("p"), owner="test")
+        async with Cache(cast("Any", away), (), optional=(InferencePool,), rng=random.Random(1)) as cache:
+            await cache.synced()
+            seen, away.withheld = cache.version, {InferencePool: why}
+            await asyncio.sleep(20)
+            assert (cache.serves(InferencePool), bool(cache.all(InferencePool))) == (is_kept, is_kept)
+            assert (cache.version == seen) == is_kept
+            away.withheld = {}
+            await asyncio.sleep(20)
+            assert (cache.serves(InferencePool), bool(cache.all(InferencePool))) == (True, True)
+
+    run_in_virtual_time(main())
+
+
+async def test_a_kind_that_is_needed_is_waited_for() -> None:
+    away = Away(memory_store())
+    away.withheld = {InferencePool: NotServed("404")}
+    async with Cache(cast("Any", away), (InferencePool,), rng=random.Random(1)) as cache:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(cache.synced(), 0.3)
 
 
 @settings(max_examples=50, deadline=None)

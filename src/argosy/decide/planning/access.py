@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from argosy.api import discovery, gateway, inference, kubernetes, llmservice, policy, rbac
+from argosy.api import discovery, gateway, inference, kinds, kubernetes, llmservice, policy, rbac
 from argosy.api.coordination import Event, Lease
 from argosy.api.names import SYSTEM_NAMESPACE
 from argosy.api.objects import Object, ObjectMeta
@@ -68,10 +68,10 @@ def access(rights: Rights, metadata: ObjectMeta) -> tuple[Object, ...]:
     return tuple(made)
 
 
-def _rules(verbs: tuple[str, ...], *kinds: type[Object], part: str = "", name: str = "") -> tuple[rbac.PolicyRule, ...]:
+def _rules(verbs: tuple[str, ...], *of: type[Object], part: str = "", name: str = "") -> tuple[rbac.PolicyRule, ...]:
     """Give the rules for kinds, one for each API group; `part` is a subresource, `name` that of the only object."""
     by_group: dict[str, list[str]] = {}
-    for kind in kinds:
+    for kind in of:
         group = kind.API_VERSION.rpartition("/")[0]
         by_group.setdefault(group, []).append(f"{kind.PLURAL}/{part}" if part else kind.PLURAL)
     return tuple(
@@ -107,6 +107,6 @@ GATEWAY: Final = Rights(
     ),
     at_home=_rules(APPLY, Lease, name="argosy-gateway"),
 )
-PICKER: Final = Rights(everywhere=_rules(FOLLOW, *_ROUTED, kubernetes.Pod))
+PICKER: Final = Rights(everywhere=_rules(FOLLOW, *_ROUTED, kubernetes.Pod, *kinds.OPTIONAL_KINDS))
 RIGHTS: Final[Mapping[str, Rights]] = {"operator": OPERATOR, "gateway": GATEWAY, "picker": PICKER}
 """By component."""
