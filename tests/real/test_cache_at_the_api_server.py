@@ -2,9 +2,11 @@ import asyncio
 import random
 
 import pytest
+from msgspec.structs import replace
 
 from argosy.api.coordination import Event
 from argosy.api.gateway import HTTPRoute
+from argosy.api.inference import InferenceModelRewrite, OlderInferenceModelRewrite
 from argosy.api.kubernetes import Namespace
 from argosy.edge.kube.api_server import KubernetesStore
 from argosy.edge.kube.cache import Cache
@@ -13,6 +15,8 @@ from argosy.edge.kube.port import StoreUnavailable
 from argosy.edge.kube.queue import WorkQueue
 from contracts.store_contract import route
 from harness.control_plane import ControlPlane
+from harness.kinds import install_rewrites, remove_rewrites
+from harness.services import rewrite
 from harness.waiting import until
 
 
@@ -48,6 +52,33 @@ async def test_a_mirror_learns_what_it_missed_when_the_history_is_forgotten(
         assert "kept" in names(cache)
         await store.apply(route(namespace, "later"), owner="test")
         await until(lambda: "later" in names(cache))
+
+
+async def test_a_kind_that_is_installed_later_is_mirrored_from_then_on_and_until_it_is_removed(
+    cluster: ControlPlane, store: KubernetesStore, namespace: str
+) -> None:
+    kinds = (InferenceModelRewrite, OlderInferenceModelRewrite)
+
+    def serves(cache: Cache) -> tuple[bool, bool, bool]:
+        return cache.serves(HTTPRoute), cache.serves(kinds[0]), cache.serves(kinds[1])
+
+    given = rewrite("r", "a", (["m"], ["tuned"]))
+    given = replace(given, metadata=replace(given.metadata, namespace=namespace))
+    async with Cache(store, (HTTPRoute,), optional=kinds, rng=random.Random(1)) as cache:
+        await asyncio.wait_for(cache.synced(), 30)
+        assert serves(cache) == (True, False, False)
+        try:
+            install_rewrites(cluster, OlderInferenceModelRewrite)
+            await until(lambda: serves(cache) == (True, False, True))
+            install_rewrites(cluster, InferenceModelRewrite)
+            await store.apply(given, owner="test")
+            await until(lambda: [each.spec for each in cache.all(InferenceModelRewrite)] == [given.spec])
+            assert serves(cache) == (True, True, True)
+            assert cache.all(OlderInferenceModelRewrite) == ()
+        finally:
+            remove_rewrites(cluster, *kinds)
+        await until(lambda: serves(cache) == (True, False, False), within_s=120)
+        assert cache.all(InferenceModelRewrite) == ()
 
 
 async def test_an_outage_loses_neither_work_nor_events(

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 
 from argosy.api.containers import Container
 from argosy.api.gateway import Gateway, GatewayClass, GatewaySpec, HTTPRoute, HTTPRouteSpec, Listener, ParentReference
+from argosy.api.inference import InferenceModelRewrite, OlderInferenceModelRewrite
 from argosy.api.kubernetes import Pod, PodSpec, PodStatus, Service, ServicePort, ServiceSpec
 from argosy.api.names import PICKER_PORT, SYSTEM_NAMESPACE
 from argosy.api.objects import Condition, K, Key, ObjectMeta
@@ -20,7 +22,8 @@ from argosy.base.endpoint import Endpoint
 from argosy.edge.kube.api_server import KubernetesStore
 from harness.control_plane import ControlPlane
 from harness.dataplane import Backend, Envoy
-from harness.services import gateway_class, pool, route
+from harness.kinds import install_rewrites, remove_rewrites
+from harness.services import gateway_class, pool, rewrite, route
 from harness.waiting import until
 
 CLASS, OWNER, PORT = "real", "test", 8080
@@ -114,15 +117,17 @@ async def serving(objects: Objects, cluster: ControlPlane, tmp_path: Path) -> As
 
 
 @pytest.fixture
-async def theirs(objects: Objects) -> AsyncIterator[None]:
+async def theirs(objects: Objects) -> AsyncIterator[list[Backend]]:
     """Somebody's pods."""
+    backends = []
     async with contextlib.AsyncExitStack() as stack:
         for index, endpoint in enumerate(ENGINES):
             backend = Backend(f"b{index}", endpoint)
             await backend.start()
             stack.push_async_callback(backend.stop)
             await objects.add_pod(backend.name, {"app": "theirs"}, endpoint.address)
-        yield
+            backends.append(backend)
+        yield backends
 
 
 @pytest.mark.usefixtures("theirs")
@@ -162,6 +167,35 @@ async def test_pods_work_on_when_all_nodes_are_called_silent(objects: Objects, s
             return len({await served_by(client, serving) for _ in range(4)}) == len(ENGINES)
 
     await until(both_again)
+
+
+async def test_models_are_rewritten_by_the_newer_group_of_those_that_the_cluster_serves(
+    objects: Objects, serving: str, theirs: list[Backend], cluster: ControlPlane
+) -> None:
+    await adopt(objects)
+    await until(lambda: answers(serving))
+
+    async def asks_for(model: str) -> bool:
+        for backend in theirs:
+            backend.requests.clear()
+        assert await answers(serving)
+        return [json.loads(body)["model"] for each in theirs for _, body in each.requests if body] == [model]
+
+    newer = rewrite("r", "theirs", (["m"], ["new"]))
+    older = rewrite("r", "theirs", (["m"], ["old"]))
+    kinds = (InferenceModelRewrite, OlderInferenceModelRewrite)
+    try:
+        install_rewrites(cluster, OlderInferenceModelRewrite)
+        await objects.apply(OlderInferenceModelRewrite(metadata=older.metadata, spec=older.spec))
+        await until(lambda: asks_for("old"))
+        install_rewrites(cluster, InferenceModelRewrite)
+        await until(lambda: asks_for("m"))
+        await objects.apply(newer)
+        await until(lambda: asks_for("new"))
+        remove_rewrites(cluster, InferenceModelRewrite)
+        await until(lambda: asks_for("old"), within_s=120)
+    finally:
+        remove_rewrites(cluster, *kinds)
 
 
 async def adopt(objects: Objects) -> None:

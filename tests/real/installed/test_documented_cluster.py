@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from argosy import __version__
+from argosy.api.inference import InferenceModelRewrite
 from argosy.engines import llama_cpp
 from harness.control_plane import ControlPlane
 from harness.documents import bash, blocks
+from harness.kinds import install_rewrites
 from harness.laptop import ROOT
 from harness.nodes import Nodes, argosy_images
 from harness.waiting import wait_for
@@ -27,6 +29,7 @@ def test_the_page_goes_from_nothing_to_a_streamed_answer_and_back(
     nodes.add_images({f"{REGISTRY}/{name}": image for name, image in argosy_images().items()})
     builder = docker(tmp_path)
     cluster.kubectl("create", "namespace", "team")
+    install_rewrites(cluster, InferenceModelRewrite)
     for block in blocks(PAGE):
         match block.language:
             case "sh" if block.text.startswith("helm "):

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import yaml
 
+from argosy.api.inference import InferenceModelRewrite, OlderInferenceModelRewrite
 from argosy.decide.planning.access import RIGHTS
 from harness.audit import Request, requests
 from harness.control_plane import ControlPlane
+from harness.kinds import install_rewrites
 from harness.nodes import Nodes
 from harness.user import User
 from harness.waiting import until
@@ -69,6 +71,7 @@ async def day(cluster: ControlPlane, nodes: Nodes, tmp_path: Path) -> AsyncItera
     assert nodes
     cluster.kubectl("create", "namespace", NAMESPACE)
     user = User(cluster, NAMESPACE, tmp_path)
+    install_rewrites(cluster, InferenceModelRewrite, OlderInferenceModelRewrite)
     installed = await user.argosy("install", namespace=False)
     assert installed.code == 0, installed
     theirs = yaml.safe_dump_all([GATEWAY, POOL])
