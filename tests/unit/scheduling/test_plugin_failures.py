@@ -214,7 +214,7 @@ class Dreaming(Blind, frozen=True, kw_only=True):
         (Costly, r"KeyError\('house'\)"),
         (Refusing, "house.py cannot be loaded; ask whoever made it"),
         (Mute, "no attribute 'costs'"),
-        (Fixed, r"no `costs\(\)`"),
+        (Fixed, "its `costs` is nothing that can be called"),
         (Blind, "no attribute 'inputs'"),
         (Dreaming, "it asks for the column weather; there are adapter, backlog, foreign, held"),
     ],
@@ -225,6 +225,9 @@ def test_a_plugin_that_can_never_decide_is_refused_before_it_has_to(kind: type[A
         built(ProfileSpec(name="mine", scorers=(PluginSpec(type="wild"),)), plugins)
 
 
-def test_a_weight_is_a_finite_number() -> None:
+def test_weights_and_parameters_are_finite_numbers() -> None:
+    endless = PluginSpec(type="expected-work", parameters={"delay": math.inf})
+    with pytest.raises(UserError, match="scorers: `delay` of `expected-work` is inf; give it a finite number"):
+        built(ProfileSpec(name="mine", scorers=(endless,)), PLUGINS)
     with pytest.raises(UserError, match="the weight of `requests` is nan; give it a finite number"):
         built(ProfileSpec(name="mine", scorers=(PluginSpec(type="requests", weight=math.nan),)), PLUGINS)

@@ -25,7 +25,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """Plugins that are ready to decide; `inputs` are the columns that any of them needs.
 
     `columns` are those that a decision has: also what the built-in default needs, which decides where a plugin fails.
-    `of_prompts` says whether prompts matter to it, `has_foreign` whether a plugin of it is not Argosy's own.
+    `of_prompts` says whether prompts matter to it, `has_foreign` whether a plugin of it is not Argosy's own, so that
+    what they say is checked.
     """
 
     spec: ProfileSpec
@@ -128,6 +129,11 @@ def _plugin(field: str, spec: PluginSpec, known: Mapping[str, type[Any]], method
     kind = known.get(spec.type)
     if kind is None:
         raise UserError(f"{field}: there is no plugin `{spec.type}`; there are {', '.join(sorted(known))}")
+    endless = [name for name, said in spec.parameters.items() if isinstance(said, float) and not math.isfinite(said)]
+    if endless:
+        raise UserError(
+            f"{field}: `{endless[0]}` of `{spec.type}` is {spec.parameters[endless[0]]}; give it a finite number"
+        )
     try:
         plugin = msgspec.convert(spec.parameters, kind)
         unknown, usable = [name for name in plugin.inputs if name not in COLUMNS], callable(getattr(plugin, method))
@@ -137,11 +143,11 @@ def _plugin(field: str, spec: PluginSpec, known: Mapping[str, type[Any]], method
         raise UserError(f"{field}: `{spec.type}` cannot be used: {error}; ask whoever made it") from error
     except Exception as error:  # somebody's code may do anything
         raise UserError(f"{field}: `{spec.type}` cannot be used: {error!r}; ask whoever made it") from error
-    if unknown or not usable:
-        why = (
-            f"it asks for the column {unknown[0]}; there are {', '.join(sorted(COLUMNS))}"
-            if unknown
-            else f"no `{method}()`"
+    if unknown:
+        there = ", ".join(sorted(COLUMNS))
+        raise UserError(
+            f"{field}: `{spec.type}` cannot be used: it asks for the column {unknown[0]}; there are {there}"
         )
-        raise UserError(f"{field}: `{spec.type}` cannot be used: {why}")
+    if not usable:
+        raise UserError(f"{field}: `{spec.type}` cannot be used: its `{method}` is nothing that can be called")
     return plugin

@@ -22,9 +22,7 @@ from argosy.decide.scheduling.plugins import (
     Columns,
     Failure,
     Filter,
-    Picker,
     PluginFailed,
-    Scorer,
 )
 from argosy.decide.scheduling.profiles import BUILT_IN, Profile
 
@@ -89,7 +87,9 @@ def _ranked(profile: Profile, asked: Asked, candidates: Candidates) -> Decision:
 def _judged(profile: Profile, asked: Asked, columns: Columns, count: int) -> tuple[Column, list[Part]]:
     parts = []
     for each in profile.scorers:
-        own = _told("scorer", each.name, _costs, each.scorer, asked, columns, count)
+        own = _told("scorer", each.name, each.scorer.costs, asked, columns)
+        if profile.has_foreign:
+            _told("scorer", each.name, _check_costs, own, count)
         parts.append(Part(name=each.name, weight=each.weight, costs=own))
     if len(parts) == 1 and parts[0].weight == 1.0:
         return parts[0].costs, parts
@@ -120,7 +120,10 @@ def _order(profile: Profile, asked: Asked, costs: Column, columns: Columns, left
 
 
 def _places(profile: Profile, asked: Asked, costs: Column, columns: Columns) -> Sequence[int]:
-    return _told("picker", profile.spec.picker.type, _ordered, profile.picker, asked, costs, columns)
+    places = _told("picker", profile.spec.picker.type, profile.picker.order, asked, costs, columns)
+    if profile.has_foreign:
+        _told("picker", profile.spec.picker.type, _check_places, places, len(costs))
+    return places
 
 
 def _told(kind: str, plugin: str, ask: Callable[..., T], *about: Any) -> T:
@@ -131,14 +134,12 @@ def _told(kind: str, plugin: str, ask: Callable[..., T], *about: Any) -> T:
         raise PluginFailed(kind, plugin, "".join(traceback.format_exception_only(error)).strip()) from error
 
 
-def _costs(scorer: Scorer, asked: Asked, columns: Columns, count: int) -> Column:
-    costs = scorer.costs(asked, columns)
+def _check_costs(costs: Column, count: int) -> None:
     if len(costs) != count:
         raise ValueError(f"it gave {len(costs)} costs for {count} candidates")
     # The sum of sound costs may be infinite.
     if not math.isfinite(sum(costs)) and not all(map(math.isfinite, costs)):
         raise ValueError("it gave a cost that is no finite number")
-    return costs
 
 
 def _kept(each: Filter, asked: Asked, columns: Columns, staying: Sequence[int]) -> set[int]:
@@ -146,11 +147,9 @@ def _kept(each: Filter, asked: Asked, columns: Columns, staying: Sequence[int]) 
     return {index for index, stays in zip(staying, keeps, strict=True) if stays}
 
 
-def _ordered(picker: Picker, asked: Asked, costs: Column, columns: Columns) -> Sequence[int]:
-    places = picker.order(asked, costs, columns)
-    if sorted(places) != list(range(len(costs))):
+def _check_places(places: Sequence[int], count: int) -> None:
+    if sorted(places) != list(range(count)):
         raise ValueError("it did not name each candidate once")
-    return places
 
 
 def _of(columns: Columns, indices: Sequence[int]) -> Columns:
