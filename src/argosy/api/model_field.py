@@ -4,8 +4,9 @@ Rules of this file:
 
 - In a request it is the top-level field, wherever it stands and however it is spelled. Its place is what the decoder
   found, never a search: the same bytes may stand in a prompt's objects, too.
-- In an answer it is the top-level field of each document, or of its `response` or `message` (the first events of
+- In an answer it is the first of each document's top-level field and that of its `response` or `message` (in events of
   OpenAI's responses and of Anthropic's messages). What an engine quotes from its model is deeper, or within a string.
+  What comes behind the field is not read.
 - An answer comes in pieces that are cut anywhere. Nothing of them is held back: what is replaced is dropped as it
   comes.
 - An answer that is no JSON passes as it is, or loses a text that looks like the field; it is never cut off.
@@ -69,10 +70,13 @@ _STRING: Final = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _UNSEEN: Final = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
 """Up to the next bracket, or a string that does not end in this piece."""
 _SCALARS: Final = re.compile(rb'[^"{}\[\],:]*+')
+_OTHER_FIELDS: Final = re.compile(
+    rb'(?:\s*+"(?!model")[^"\\]*+"\s*+:\s*+(?:"(?:[^"\\]++|\\.)*+"|[^"{}\[\],:]++),)*+', re.DOTALL
+)
+"""Whole fields of plain keys and values, which are passed over at once."""
 _LINE_END: Final = re.compile(rb"[\r\n]")
 _QUOTE, _BACKSLASH, _COLON, _COMMA = b'"\\:,'
 _OPENING: Final = frozenset(b"{[")
-_DATA: Final = b"data:"
 _FIELD: Final = b"model"
 _ENVELOPES: Final = frozenset((b"response", b"message"))
 _LONGEST_KEY: Final = 64
@@ -87,12 +91,19 @@ class _In(enum.Enum):
     OTHER = enum.auto()
 
 
-class AnswerNaming:
-    """Names another model in an answer while it passes, piece by piece; `events` for server-sent events."""
+EVENTS: Final = b"data:"
+JSON_LINES: Final = b""
 
-    def __init__(self, model: str, *, events: bool) -> None:
+
+class AnswerNaming:
+    """Names another model in an answer while it passes, piece by piece.
+
+    The answer is one document, or `lines`, of which those that begin so have a document each.
+    """
+
+    def __init__(self, model: str, lines: bytes | None = None) -> None:
         self._name = msgspec.json.encode(model)
-        self._events = events
+        self._lines = lines
         self._line = b""
         self._begin_document()
         self._out: list[bytes] = []
@@ -101,26 +112,26 @@ class AnswerNaming:
     def take(self, piece: bytes) -> bytes:
         """Give what a piece becomes: the very same bytes where it names no model."""
         self._out, self._kept = [], 0
-        if self._events:
-            self._read_lines(piece)
-        else:
+        if self._lines is None:
             self._read(piece, 0, len(piece))
+        else:
+            self._read_lines(piece, self._lines)
         if self._in is _In.MODEL:
             self._kept = len(piece)
         if not self._out and not self._kept:
             return piece
         return b"".join((*self._out, piece[self._kept :]))
 
-    def _read_lines(self, piece: bytes) -> None:
+    def _read_lines(self, piece: bytes, beginning: bytes) -> None:
         at = 0
         while at < len(piece):
             found = _LINE_END.search(piece, at)
             end = len(piece) if found is None else found.start()
-            if len(self._line) < len(_DATA):
-                begun = piece[at : min(end, at + len(_DATA) - len(self._line))]
+            if len(self._line) < len(beginning):
+                begun = piece[at : min(end, at + len(beginning) - len(self._line))]
                 self._line += begun
                 at += len(begun)
-            if self._line == _DATA:
+            if self._line == beginning:
                 self._read(piece, at, end)
             if found is not None:
                 if self._in is _In.MODEL:
@@ -132,6 +143,7 @@ class AnswerNaming:
     def _begin_document(self) -> None:
         self._depth = 0
         self._in = _In.NONE
+        self._is_named = False
         self._is_escaped = False
         self._has_fields = [False, False, False]
         """Whether the container at this depth, up to 2, is one whose fields are looked at."""
@@ -139,11 +151,13 @@ class AnswerNaming:
         self._is_value = False
 
     def _read(self, piece: bytes, at: int, end: int) -> None:
-        while at < end:
+        while at < end and not self._is_named:
             if self._in is not _In.NONE:
                 at = self._read_string(piece, at, end)
                 continue
             seen = self._depth < len(self._has_fields) and self._has_fields[self._depth]
+            if seen and not self._is_value:
+                at = _past(_OTHER_FIELDS, piece, at, end)
             at = _past(_SCALARS if seen else _UNSEEN, piece, at, end)
             if at < end:
                 self._turn(piece, at, seen=seen)
@@ -198,7 +212,7 @@ class AnswerNaming:
                 self._key += b"\\"
             return end
         if self._in is _In.MODEL:
-            self._kept = at + 1
+            self._kept, self._is_named = at + 1, True
         elif self._in is _In.KEY and b"\\" in self._key:
             self._key = _spelled(self._key)
         self._in = _In.NONE

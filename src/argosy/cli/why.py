@@ -76,7 +76,7 @@ def _show(explained: "Explanation") -> None:
     if explained.rewritten:
         rewritten = explained.rewritten
         print(
-            f"It asked for model {rewritten.asked}, and is served as {rewritten.served}: rule {rewritten.rule} of "
+            f"It asks for model {rewritten.asked}, and {rewritten.served} serves it: spec.rules[{rewritten.rule}] of "
             f"InferenceModelRewrite {rewritten.by}."
         )
     if explained.prompt_blocks:

@@ -3,6 +3,8 @@
 import asyncio
 import io
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -49,7 +51,8 @@ async def backends(plane: DataPlane) -> list[Backend]:
 async def picker(
     request: pytest.FixtureRequest, plane: DataPlane, backends: list[Backend], tmp_path: Path
 ) -> AsyncIterator[PickerProcess]:
-    options = ("--transport", request.param)
+    decisions = ("--decisions-file", str(tmp_path / "decisions.jsonl"), "--decisions-sample", "1")
+    options = ("--transport", request.param, *decisions)
     async with picker_process(plane.store_address, tmp_path, *options, address=plane.address()) as picker:
         await plane.add_picker(Endpoint.parse(picker.address))
         await plane.programmed()
@@ -248,6 +251,22 @@ async def test_no_body_of_an_answer_passes_through_the_picker_but_those_that_are
                 # Headers, body, and headers of the answer.
                 assert (await messages() - before - 3 > 0) == bool(pieces_seen)
     assert await plane.stat("http.gateway.ext_proc.failure_mode_allowed") == 0
+
+
+async def test_why_says_what_was_asked_for_what_served_and_by_which_rule(
+    plane: DataPlane, picker: PickerProcess, tmp_path: Path
+) -> None:
+    async with plane.client() as client, client.post(CHAT, json={"model": "m"}, headers={"x-request-id": "id"}):
+        pass
+    await until(lambda: is_written(picker))
+    command = (sys.executable, "-m", "argosy", "why", "id", "--file", str(tmp_path / "decisions.jsonl"))
+    explaining = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    said = (await explaining.communicate())[0].decode()
+    assert "It asks for model m, and tuned serves it: spec.rules[0] of InferenceModelRewrite default/rollout." in said
+
+
+async def is_written(picker: PickerProcess) -> bool:
+    return await picker.metric("argosy_decision_lines_total", result="written") == 1
 
 
 async def test_a_rollout_moves_under_load_and_no_request_fails(plane: DataPlane, picker: PickerProcess) -> None:

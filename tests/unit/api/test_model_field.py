@@ -1,6 +1,7 @@
 """One field of a body is changed, and not one byte besides."""
 
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.api.model_field import AnswerNaming, with_model
+from argosy.api.model_field import EVENTS, JSON_LINES, AnswerNaming, with_model
 from argosy.api.openai import BodyReader, ModelRequest
 
 MODEL_KEYS = st.sampled_from(['"model"', '"mod\\u0065l"', '"\\u006d\\u006F\\u0064\\u0065\\u006c"'])
@@ -68,14 +69,14 @@ def cut_at(content: bytes, places: list[int]) -> list[bytes]:
     return [content[begin:end] for begin, end in zip([0, *ends], [*ends, len(content)], strict=True)]
 
 
-def named(pieces: list[bytes], model: str, *, events: bool) -> bytes:
-    naming = AnswerNaming(model, events=events)
+def named(pieces: list[bytes], model: str, lines: bytes | None = None) -> bytes:
+    naming = AnswerNaming(model, lines)
     return b"".join(naming.take(piece) for piece in pieces)
 
 
 @st.composite
-def documents(draw: st.DrawFn) -> tuple[str, str]:
-    """Give a document of an answer, and the same with a zero byte in the place of each model that is replaced."""
+def documents(draw: st.DrawFn) -> list[str]:
+    """Give a document of an answer in pieces, of which every second is the model in a field that counts."""
 
     def fields(depth: int) -> list[tuple[str, Any]]:
         found: list[tuple[str, Any]] = []
@@ -93,25 +94,43 @@ def documents(draw: st.DrawFn) -> tuple[str, str]:
                 found.append((json.dumps(key), draw(st.just({"model": "deep", "message": {"model": "m"}}) | VALUES)))
         return found
 
-    marked = "".join(draw(objects(fields(1))))
-    pieces = marked.split("\0")
-    return "".join(pieces), "".join(piece if number % 2 == 0 else "\0" for number, piece in enumerate(pieces))
+    return "".join(draw(objects(fields(1)))).split("\0")
 
 
-@given(st.lists(documents(), max_size=3), NAMES, st.lists(st.integers(0, 400), max_size=20))
-def test_an_answer_names_the_model_at_the_top_of_each_document_wherever_it_is_cut(
-    found: list[tuple[str, str]], model: str, places: list[int]
+PLACES = st.lists(st.integers(0, 400), max_size=20)
+LINES = st.sampled_from([None, EVENTS, JSON_LINES])
+
+
+def written(document: list[str], model: str | None = None) -> bytes:
+    """Write a document, with another model in the first of its fields that count."""
+    before, *behind = document
+    name = [] if model is None or not behind else [msgspec.json.encode(model).decode()]
+    return "".join((before, *name, *behind[len(name) :])).encode()
+
+
+@given(documents(), NAMES, PLACES)
+def test_an_answer_names_the_model_wherever_it_is_cut(document: list[str], model: str, places: list[int]) -> None:
+    content, expected = written(document), written(document, model)
+    assert named([content], model) == expected
+    assert named(cut_at(content, places), model) == expected
+
+
+@given(st.lists(documents(), max_size=4), NAMES, PLACES, st.sampled_from([EVENTS, JSON_LINES]))
+def test_each_line_of_an_answer_names_the_model_wherever_it_is_cut(
+    found: list[list[str]], model: str, places: list[int], beginning: bytes
 ) -> None:
-    content, wanted = ("\n".join(each[side] for each in found) for side in (0, 1))
-    expected = wanted.encode().replace(b"\0", msgspec.json.encode(model))
-    assert named([content.encode()], model, events=False) == expected
-    assert named(cut_at(content.encode(), places), model, events=False) == expected
+    def lines(model: str | None) -> bytes:
+        flat = (written([re.sub(r"[\r\n]", " ", piece) for piece in each], model) for each in found)
+        return b"".join(b"%b%b\n\n: {}\r\n" % (beginning, document) for document in flat)
+
+    assert named([lines(None)], model, beginning) == lines(model)
+    assert named(cut_at(lines(None), places), model, beginning) == lines(model)
 
 
 ANSWER = (
     b'{"id":"a\\"b\\\\","model":"m\\"\\\\","choices":[{"model":"q","message":{"model":"z"}}],"message":{"model":"k"}}'
 )
-NAMED = b'{"id":"a\\"b\\\\","model":"new","choices":[{"model":"q","message":{"model":"z"}}],"message":{"model":"new"}}'
+NAMED = b'{"id":"a\\"b\\\\","model":"new","choices":[{"model":"q","message":{"model":"z"}}],"message":{"model":"k"}}'
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
@@ -138,29 +157,29 @@ def test_each_event_is_a_document_wherever_the_stream_is_cut(end: bytes) -> None
         + NAMED
     )
     for place in range(len(content) + 1):
-        assert named([content[:place], content[place:]], "new", events=True) == expected
-    assert named([content[at : at + 1] for at in range(len(content))], "new", events=True) == expected
+        assert named([content[:place], content[place:]], "new", EVENTS) == expected
+    assert named([content[at : at + 1] for at in range(len(content))], "new", EVENTS) == expected
 
 
 @given(
     content=st.binary(max_size=80) | st.text('"\\{}[]:,model \n', max_size=80).map(str.encode),
-    events=st.booleans(),
+    lines=LINES,
     draw=st.data(),
 )
 def test_whatever_an_answer_is_it_passes_alike_however_it_is_cut(
-    content: bytes, draw: st.DataObject, *, events: bool
+    content: bytes, draw: st.DataObject, lines: bytes | None
 ) -> None:
     places = draw.draw(st.lists(st.integers(0, 80), max_size=20))
-    assert named(cut_at(content, places), "n", events=events) == named([content], "n", events=events)
+    assert named(cut_at(content, places), "n", lines) == named([content], "n", lines)
 
 
-@given(content=st.binary(max_size=200).filter(lambda content: b'"' not in content), events=st.booleans())
-def test_what_has_no_strings_passes_as_the_very_same_bytes(content: bytes, *, events: bool) -> None:
-    assert AnswerNaming("n", events=events).take(content) is content
+@given(content=st.binary(max_size=200).filter(lambda content: b'"' not in content), lines=LINES)
+def test_what_has_no_strings_passes_as_the_very_same_bytes(content: bytes, lines: bytes | None) -> None:
+    assert AnswerNaming("n", lines).take(content) is content
 
 
 def test_nothing_is_held_back() -> None:
-    naming = AnswerNaming("new", events=False)
+    naming = AnswerNaming("new")
     assert [naming.take(piece) for piece in (b'{"mod', b'el": "', b"ol", b"d\\", b'"x', b'", "a": 1', b"}")] == [
         b'{"mod',
         b'el": "new"',
@@ -173,7 +192,7 @@ def test_nothing_is_held_back() -> None:
 
 
 def test_a_key_of_any_length_is_no_model_and_costs_no_memory() -> None:
-    naming = AnswerNaming("new", events=False)
-    pieces = [b'{"', *[b"model" * 100] * 50, b'":"x","model":"y"}']
+    naming = AnswerNaming("new")
+    pieces = [b'{"', *[b"model" * 100] * 50, b'":"x","model":"y","model":"z"}']
     assert b"".join(naming.take(piece) for piece in pieces) == b"".join(pieces).replace(b'"y"', b'"new"')
     assert len(naming._key) < 200
