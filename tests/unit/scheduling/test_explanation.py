@@ -1,5 +1,6 @@
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from argosy.base.endpoint import Endpoint
 from argosy.decide.routing.endpoints import PoolEndpoint
 from argosy.decide.scheduling.explanation import MAX_NAMED, Explanation, Removed, explanation
 from argosy.decide.scheduling.plugins import Asked
+from argosy.decide.scheduling.profiles import PROFILES
 from argosy.decide.scheduling.record import Record
 from argosy.decide.scheduling.schedule import schedule
 from harness.candidates import Row, candidates_of
@@ -57,6 +59,16 @@ def test_what_the_pick_holds_of_the_prompt_is_said() -> None:
     said = explained(Row(endpoint=A, matched=4.0), Row(endpoint=B), asked=Asked(5.0))
     assert said.sentence.startswith("127.0.0.1:8000 was picked: it holds 80% of the prompt, 0 requests under way there")
     assert (said.prompt_blocks, said.prompt_matched, said.profile) == (5.0, 4.0, "default")
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_decision_about_a_prompt_can_be_explained_whatever_the_profile_looks_at(name: str) -> None:
+    mine, rows = profile(name), candidates_of(Row(endpoint=A, matched=4.0), Row(endpoint=B, matched=4.0, held=1))
+    looked_at = msgspec.structs.replace(rows, columns={each: rows.columns[each] for each in mine.columns})
+    record = Record(request="r", at_s=5.0, eligible=2, profile=mine.spec, asked=Asked(5.0), candidates=looked_at)
+    said = explanation(record, (), mine)
+    assert "was picked: it holds 80% of the prompt, " in said.sentence
+    assert (said.profile, said.prompt_matched) == (name, 4.0)
 
 
 def test_a_filter_that_left_all_others_out_is_named() -> None:

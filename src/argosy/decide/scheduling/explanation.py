@@ -115,12 +115,14 @@ def explanation(record: Record, endpoints: Sequence[PoolEndpoint], profile: Prof
         for index, each in zip(order[1:], others, strict=True)
         if columns["suspect"][index] == columns["suspect"][order[0]] and not each.left_out_by
     ]
+    # Recorded with every decision, whether or not a plugin of this profile asks for it.
+    matched = columns["matched"][order[0]]
     lost_by = others[0].cost - first.cost if others and others[0] in comparable else None
     tied = tuple(each.endpoint for each in comparable if each.cost == first.cost)
     return msgspec.structs.replace(
         said,
-        sentence=f"{_failed(record)}{_sentence(record, candidates, tied, lost_by)}",
-        prompt_matched=columns["matched"][order[0]],
+        sentence=f"{_failed(record)}{_sentence(record, candidates, matched, tied, lost_by)}",
+        prompt_matched=matched,
         picked=first.endpoint,
         fallbacks=tuple(map(str, decision.endpoints[1:])),
         runner_up=others[0].endpoint if others else "",
@@ -155,11 +157,13 @@ def _removed(endpoints: Iterable[PoolEndpoint], record: Record) -> Iterator[Remo
         yield Removed(why=why, count=counts[why], endpoints=tuple(named))
 
 
-def _sentence(record: Record, candidates: Sequence[Candidate], tied: Sequence[str], lost_by: float | None) -> str:
+def _sentence(
+    record: Record, candidates: Sequence[Candidate], matched: float, tied: Sequence[str], lost_by: float | None
+) -> str:
     first = candidates[0]
     if record.eligible == 1:
         return f"{first.endpoint} was picked: no other endpoint of pool {record.pool} could serve."
-    believed = _believed(record, first)
+    believed = _believed(record, first, matched)
     if tied:
         others = f"{len(tied)} other{'' if len(tied) == 1 else 's'}"
         return f"{first.endpoint} was picked: {believed}; as good as {others}, and picked longest ago."
@@ -176,12 +180,12 @@ def _failed(record: Record) -> str:
     return "" if record.failure is None else f"{record.failure}; the default decided: "
 
 
-def _believed(record: Record, first: Candidate) -> str:
+def _believed(record: Record, first: Candidate, matched: float) -> str:
     under_way = int(first.inputs["requests"])
     said = f"{under_way} request{'' if under_way == 1 else 's'} under way there"
     if not record.asked.size:
         return said
-    share = min(first.inputs["matched"] / record.asked.size, 1.0)
+    share = min(matched / record.asked.size, 1.0)
     return f"it holds {share:.0%} of the prompt, {said}"
 
 
