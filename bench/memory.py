@@ -36,8 +36,6 @@ MODEL: Final = "bench"
 ENDPOINTS: Final = 8
 CONNECTIONS: Final = 64
 ROWS: Final = 10
-WARM_ROWS: Final = 2
-"""After these everything that is bounded is full."""
 BREAKS: Final = ("body", "end", "think", "answer")
 WHOLE: Final = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
 TARGETS: Final = {"grown_mb": 5.0}
@@ -167,7 +165,7 @@ async def measure(requests: int, folder: Path) -> dict[str, Any]:
             "rows": rows,
             "begun_mb": begun_mb,
             "most_mb": max(memory_mb),
-            "grown_mb": max(memory_mb[WARM_ROWS:]) - memory_mb[WARM_ROWS - 1],
+            "grown_mb": max(memory_mb[ROWS // 2 :]) - memory_mb[ROWS // 2 - 1],
             "answered": sum(asking.statuses.values()),
             "statuses": asking.statuses,
             "broken_off": asking.broken_off,

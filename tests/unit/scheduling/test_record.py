@@ -6,7 +6,7 @@ from argosy.base.endpoint import Endpoint
 from argosy.decide.routing.endpoints import PoolEndpoint
 from argosy.decide.scheduling import record as module
 from argosy.decide.scheduling.plugins import Candidates
-from argosy.decide.scheduling.record import MAX_ENDPOINTS_KEPT, MAX_ID, MAX_KEPT, Record, Records
+from argosy.decide.scheduling.record import MAX_ENDPOINTS_KEPT, MAX_ID, MAX_KEPT, RECORD_SIZE, Record, Records
 
 
 def state(size: int) -> tuple[PoolEndpoint, ...]:
@@ -49,7 +49,7 @@ def test_the_oldest_are_forgotten_and_an_id_that_came_again_is_not() -> None:
     records = Records()
     for request in ("first", "again", "again"):
         records.add(record(request, 0))
-    for number in range(MAX_KEPT - 1):
+    for number in range(MAX_KEPT // RECORD_SIZE - 1):
         records.add(record(str(number), 0))
     assert records.find("first") is None
     assert records.find("again") is not None
@@ -80,7 +80,7 @@ def test_whatever_comes_stays_within_its_bounds(script: list[tuple[str, int, int
         for request, candidates, which in script:
             records.add(record(request, candidates), states[which])
             kept = records.latest(1000)
-            assert sum(1 + len(each.candidates) for each in kept) <= 20
+            assert sum(RECORD_SIZE + len(each.candidates) for each in kept) <= 20
             found = records.find(request)
             assert found is not None
             assert found[0] is kept[0]

@@ -24,7 +24,8 @@ from argosy.decide.scheduling.plugins import Asked, Candidates, Failure
 
 MAX_ID: Final = 128
 MAX_KEPT: Final = 65_536
-"""Records and their candidates, all together."""
+"""Candidates of all records together, a record itself counted as `RECORD_SIZE` of them: about 20 MB at most."""
+RECORD_SIZE: Final = 5
 MAX_ENDPOINTS_KEPT: Final = 20_000
 
 
@@ -78,10 +79,10 @@ class Records:
         entry = (record, self._state_of(endpoints))
         self._records.append(entry)
         self._by_request[record.request] = entry
-        self._kept += 1 + len(record.candidates)
+        self._kept += RECORD_SIZE + len(record.candidates)
         while self._kept > MAX_KEPT:
             oldest_entry = self._records.popleft()
-            self._kept -= 1 + len(oldest_entry[0].candidates)
+            self._kept -= RECORD_SIZE + len(oldest_entry[0].candidates)
             if self._by_request.get(oldest_entry[0].request) is oldest_entry:
                 del self._by_request[oldest_entry[0].request]
 
