@@ -11,6 +11,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -187,20 +188,22 @@ def test_no_process_outlives_a_supervisor_killed_at_any_moment(tmp_path: Path) -
     moments = [("start", rng.uniform(0.05, 4.0)) for _ in range(12)]
     moments += [("steady", rng.uniform(0.0, 0.3)) for _ in range(4)]
     moments += [("drain", rng.uniform(0.0, 0.5)) for _ in range(4)]
-    for index, (phase, delay) in enumerate(moments):
-        state = tmp_path / f"m{index}"
+
+    def kill(index: int, phase: str, delay: float) -> None:
+        state = tmp_path / f"m{index:02}"
         with foreground(state) as supervisor:
             if phase != "start":
-                wait_for(lambda state=state: is_up(state), "it did not come up", within_s=60)  # type: ignore[misc]
+                wait_for(lambda: is_up(state), "it did not come up", within_s=60)
             if phase == "drain":
                 supervisor.send_signal(signal.SIGINT)
             time.sleep(delay)
             supervisor.kill()
-        wait_for(
-            lambda state=state: not processes_of(state),  # type: ignore[misc]
-            f"killed after {delay:.2f} s of {phase}: {processes_of(state)}",
-            within_s=5,
-        )
+        killed = f"killed after {delay:.2f} s of {phase}"
+        wait_for(lambda: not processes_of(state), f"{killed}: {processes_of(state)}", within_s=5)
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(kill, index, *moment) for index, moment in enumerate(moments)]:
+            done.result()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a full disk is made with a small tmpfs, which needs root")

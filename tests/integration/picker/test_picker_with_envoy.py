@@ -322,6 +322,7 @@ async def test_a_client_that_leaves_gives_its_reservation_back(
     answers.go_on.set()
 
 
+@pytest.mark.parametrize("picker", ["grpcio"], indirect=True)
 async def test_streams_longer_than_many_pings_stay_open(
     plane: DataPlane, picker: PickerProcess, answers: Answers
 ) -> None:
