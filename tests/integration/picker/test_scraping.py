@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from argosy.base.endpoint import Endpoint
-from argosy.edge.http.scrape import BUSY_S, IDLE_S, MAX_PAGE_BYTES, TIMEOUT_S, scrape_forever
+from argosy.edge.http.scrape import AT_A_TIME, BUSY_S, IDLE_S, MAX_PAGE_BYTES, TIMEOUT_S, scrape_forever
 from harness.dataplane import data_plane
 from harness.picker_process import picker_process
 from harness.waiting import until
@@ -98,6 +98,26 @@ async def test_busy_engines_are_asked_often_and_idle_ones_seldom(engines: list[E
     assert busy.scrapes[4] - busy.scrapes[0] < 4 * IDLE_S
     assert all(after - before > BUSY_S / 2 for before, after in itertools.pairwise(busy.scrapes))
     assert len(idle.scrapes) <= 1 + (busy.scrapes[4] - busy.scrapes[0]) / IDLE_S
+
+
+async def test_many_that_hang_take_no_place_of_one_that_answers(engines: list[Engine]) -> None:
+    taken: list[asyncio.StreamWriter] = []
+    hanging, servers = [Engine() for _ in range(2 * AT_A_TIME)], []
+    for number, engine in enumerate(hanging):
+        # By their addresses they are first in line.
+        engine.endpoint = Endpoint(f"127.0.{1 + os.getpid() % 254}.{number}", 8000)
+        address = engine.endpoint.address
+        servers.append(await asyncio.start_server(lambda _, writer: taken.append(writer), address, 8000))
+    owner = Owner(*hanging, *engines)
+    scraping = asyncio.create_task(scrape_forever(owner, "/metrics"))
+    await until(lambda: all(len(engine.scrapes) >= 2 for engine in engines), within_s=5 * IDLE_S)
+    assert owner.failures.keys() == {engine.endpoint for engine in hanging}
+    scraping.cancel()
+    await asyncio.wait([scraping])
+    for writer in taken:
+        writer.close()
+    for server in servers:
+        server.close()
 
 
 async def test_an_engine_that_gives_no_page_costs_its_own_scrapes_alone(engines: list[Engine], owner: Owner) -> None:

@@ -3,7 +3,9 @@
 Rules of this file:
 
 - An endpoint is scraped every `BUSY_S` while the owner says that it is busy, every `IDLE_S` otherwise, once at a time.
-- Everything is bounded: pages, seconds, connections. An endpoint that does not answer costs its own scrapes only.
+- Everything is bounded: pages, seconds, scrapes at a time. An endpoint that does not answer costs its own scrapes
+  only: whoever failed last shares a few places with its like, and leaves the others' alone. A scrape's time begins with
+  its place.
 """
 
 import asyncio
@@ -19,7 +21,8 @@ BUSY_S: Final = 0.5
 IDLE_S: Final = 4.0
 TICK_S: Final = 0.25
 TIMEOUT_S: Final = 2.0
-CONNECTIONS: Final = 32
+AT_A_TIME: Final = 32
+FAILING_AT_A_TIME: Final = 16
 MAX_PAGE_BYTES: Final = 2 * 1024 * 1024
 
 MarkT = TypeVar("MarkT")
@@ -49,21 +52,27 @@ async def scrape_forever(owner: ScrapeOwner[MarkT], path: str) -> None:
     loop = asyncio.get_running_loop()
     began_s: dict[Endpoint, float] = {}
     running: set[Endpoint] = set()
+    failing: set[Endpoint] = set()
+    places, places_of_failing = asyncio.Semaphore(AT_A_TIME), asyncio.Semaphore(FAILING_AT_A_TIME)
 
     async def scrape(session: aiohttp.ClientSession, endpoint: Endpoint) -> None:
-        mark = owner.scrape_began(endpoint)
-        try:
-            owner.scraped(mark, await read_page(session, f"http://{endpoint}{path}"))
-        except PeerError as error:
-            owner.scrape_failed(endpoint, str(error))
-        finally:
-            running.discard(endpoint)
+        async with places_of_failing if endpoint in failing else places:
+            mark = owner.scrape_began(endpoint)
+            try:
+                owner.scraped(mark, await read_page(session, f"http://{endpoint}{path}"))
+                failing.discard(endpoint)
+            except PeerError as error:
+                owner.scrape_failed(endpoint, str(error))
+                failing.add(endpoint)
+            finally:
+                running.discard(endpoint)
 
-    connector = aiohttp.TCPConnector(limit=CONNECTIONS, limit_per_host=1, keepalive_timeout=3 * IDLE_S)
+    connector = aiohttp.TCPConnector(limit=0, limit_per_host=1, keepalive_timeout=3 * IDLE_S)
     async with aiohttp.ClientSession(connector=connector) as session, asyncio.TaskGroup() as group:
         while True:
             now_s, targets = loop.time(), set(owner.targets())
             began_s = {endpoint: at for endpoint, at in began_s.items() if endpoint in targets}
+            failing &= targets
             for endpoint in sorted(targets - running):
                 if now_s - began_s.get(endpoint, -IDLE_S) >= (BUSY_S if owner.busy(endpoint) else IDLE_S):
                     began_s[endpoint] = now_s
