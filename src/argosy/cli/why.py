@@ -26,7 +26,7 @@ def register(subparsers: Any, summary: str) -> None:
         help=summary,
         description="Makes a picker's decision once more from what it has kept of it, and shows the endpoints that "
         "could have served, what each was judged by, and those that could not. The id is the header x-request-id of "
-        "the answer. A picker remembers some ten thousand requests, until it ends; where it writes a file, a share of "
+        "the answer. A picker remembers some thousands of requests, until it ends; where it writes a file, a share of "
         "them is there for longer. No prompt is kept.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -37,7 +37,7 @@ from argosy.engines.signals import Signals
 from harness.profiles import DEFAULT_PROFILE
 from harness.services import gateway, gateway_class, pod, pool, rewrite, route, service
 
-HEAD = {":method": "POST", ":path": "/v1/chat/completions", ":authority": "localhost"}
+HEAD = {":method": "POST", ":path": "/v1/chat/completions", ":authority": "localhost", "x-request-id": "r-1"}
 CHAT = b'{"model": "m", "messages": []}'
 ONE, TWO, THREE = "127.1.0.1", "127.1.0.2", "127.1.0.3"
 
@@ -493,6 +493,32 @@ def test_the_figures_stand_under_the_names_of_llm_ds_router_too() -> None:
     bench.see(gateway())
     for name in ("request_total", "request_running", "request_duration_seconds_sum"):
         assert bench.value(f"llm_d_epp_{name}", **request) is None
+
+
+def test_an_endpoint_is_busy_with_the_requests_of_others_too() -> None:
+    bench = Bench(gateway(), *service("a", [ONE], model="m"))
+    observer = EngineObserver(bench.picker, bench.metrics, clock=bench.clock)
+    one = Endpoint(ONE, 8000)
+    assert not observer.busy(one)
+    observer.scraped(observer.scrape_began(one), page((REQUESTS_RUNNING, "2")))
+    assert observer.busy(one)
+    observer.scraped(observer.scrape_began(one), page((REQUESTS_RUNNING, "0")))
+    assert not observer.busy(one)
+
+
+def test_a_request_by_a_foreign_gateway_is_told_its_id_and_gets_one_where_it_has_none() -> None:
+    bench = Bench(gateway(), *service("a", [ONE], model="m"))
+    assert bench.picker.told(bench.pick()) == (("x-request-id", "r-1"),)
+    assert bench.picker.told(bench.pick(listener="ours")) == ()
+    refused, by_ours = bench.ask(b"{"), bench.ask(b"{", listener="ours")
+    assert isinstance(refused, Answer)
+    assert isinstance(by_ours, Answer)
+    assert refused.headers == (*by_ours.headers, ("x-request-id", "r-1"))
+    made = [bench.pick(x_request_id="") for _ in range(2)]
+    ids = [dict(pick.set_headers)["x-request-id"] for pick in made]
+    assert [bench.picker.told(pick) for pick in made] == [(("x-request-id", each),) for each in ids]
+    assert len(set(ids)) == 2
+    assert all(bench.picker.records.find(each) for each in ids)
 
 
 def test_a_page_of_what_is_gone_says_nothing() -> None:

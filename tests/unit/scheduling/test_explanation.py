@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from argosy.api.objects import Key
+from argosy.api.scheduling import PluginSpec, ProfileSpec
 from argosy.base.endpoint import Endpoint
 from argosy.decide.routing.endpoints import PoolEndpoint
 from argosy.decide.scheduling.explanation import MAX_NAMED, Explanation, Removed, explanation
@@ -168,3 +169,19 @@ def test_a_decision_made_once_more_is_the_same(candidates: list[Row]) -> None:
     decided = schedule(DEFAULT_PROFILE, Asked(), candidates_of(*candidates))
     said = explained(*candidates)
     assert (said.picked, *said.fallbacks) == tuple(map(str, decided.endpoints))
+
+
+def test_a_pick_by_another_picker_is_not_said_to_be_by_turn_or_by_cost() -> None:
+    drawn = profile(ProfileSpec(name="mine", scorers=(PluginSpec(type="requests"),), picker=PluginSpec(type="softmax")))
+
+    def sentence(dice: float, *rows: Row) -> str:
+        candidates, asked = candidates_of(*rows), Asked(dice=dice)
+        record = Record(request="r", at_s=5.0, eligible=2, profile=drawn.spec, asked=asked, candidates=candidates)
+        return explanation(record, (), drawn).sentence
+
+    a, b = "127.0.0.1:8000", "127.0.0.2:8000"
+    by = f"{b} was picked: 1 request under way there; chosen by the picker softmax at cost 1, though {a} costs 0."
+    assert sentence(1.0, Row(endpoint=A), Row(endpoint=B, held=1)) == by
+    assert sentence(0.0, Row(endpoint=A), Row(endpoint=B)).endswith(
+        "as good as 1 other, and chosen by the picker softmax."
+    )

@@ -26,8 +26,8 @@ class EngineObserver:
         return self._picker.world.ready_endpoints
 
     def busy(self, endpoint: Endpoint) -> bool:
-        """Whether requests of ours are under way there."""
-        return self._picker.beliefs.loads.held_at(endpoint) > 0
+        """Whether requests are under way there, ours or others'."""
+        return self._picker.beliefs.loads.requests_at(endpoint) > 0
 
     def scrape_began(self, endpoint: Endpoint) -> ScrapeMark:
         """Note what is held while the engine counts."""

@@ -28,14 +28,15 @@ class Pick(msgspec.Struct, frozen=True, kw_only=True):
     """An endpoint reserved for a request, and the request's new headers. `endpoints[0]` is the pick.
 
     `at_s` is when it was picked, by the picker's clock. `record` is told what comes of it.
-    `inputs` is what is believed of what the client wants. `rewritten` says that another model is to be put into the
-    request's body, and the one asked for into the answer.
+    `inputs` is what is believed of what the client wants. `is_foreign` says that it came by a gateway of another maker,
+    `rewritten` that another model is to be put into the answer than the one that serves.
     """
 
     pool: Key
     at_s: float = 0.0
     record: Record
     inputs: RequestInputs = NO_INPUTS
+    is_foreign: bool = False
     rewritten: Rewritten | None = None
     endpoints: tuple[Endpoint, ...]
     destination: str

@@ -6,6 +6,7 @@ Decisions are made by `decide`; here they get the world, the clock and the dice,
 import functools
 import random
 import time
+import uuid
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
@@ -172,12 +173,13 @@ class Picker:
                 self.beliefs.move(pick.reservation, elsewhere, self._clock())
 
     def told(self, pick: Pick) -> tuple[tuple[str, str], ...]:
-        """Give the short form of the decision to whoever asked for it and is believed."""
+        """Give the request's id where the proxy does not, and the short form of the decision to whoever may have it."""
+        request = ((REQUEST_ID_HEADER, pick.record.request),) if pick.is_foreign else ()
         if not pick.inputs.explain:
-            return ()
+            return request
         said = explanation(pick.record, (), self.profile_of(pick.record.profile))
         served = f" Served by {pick.record.served}." if pick.record.served not in ("", said.picked) else ""
-        return ((EXPLAIN_HEADER, f"{said.sentence}{served} Profile {said.profile}."[:MAX_EXPLANATION]),)
+        return (*request, (EXPLAIN_HEADER, f"{said.sentence}{served} Profile {said.profile}."[:MAX_EXPLANATION]))
 
     def ended(self, pick: Pick, *, answered: bool) -> None:
         """Give the reservation back."""
@@ -254,6 +256,8 @@ class Picker:
         # Only a model of the table: it is one of ours, while a client's could hold anything.
         if record.model:
             steering.append((MODEL_HEADER, record.model))
+        if not head.headers.get(REQUEST_ID_HEADER):
+            steering.append((REQUEST_ID_HEADER, record.request))
         removed = _REMOVED
         if rewritten is not None:
             steering.append((REWRITE_HEADER, rewritten.served))
@@ -264,6 +268,7 @@ class Picker:
             at_s=now_s,
             record=record,
             inputs=inputs,
+            is_foreign=not head.listener,
             rewritten=rewritten,
             endpoints=endpoints,
             destination=destination,
@@ -275,8 +280,8 @@ class Picker:
         )
 
     def _record(self, head: RequestHead, *, route: str = "", model: str = "") -> Record:
-        request = head.headers.get(REQUEST_ID_HEADER, "")[:MAX_ID]
-        return Record(request=request, at_s=self._now(), route=route, model=model)
+        request = head.headers.get(REQUEST_ID_HEADER) or str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
+        return Record(request=request[:MAX_ID], at_s=self._now(), route=route, model=model)
 
     def _refused(
         self,
@@ -290,7 +295,10 @@ class Picker:
         record = record or self._record(head)
         record.refused = refusal.reason
         self.records.add(record, endpoints)
-        return refusal.answer
+        if head.listener:
+            return refusal.answer
+        request = (REQUEST_ID_HEADER, record.request)
+        return msgspec.structs.replace(refusal.answer, headers=(*refusal.answer.headers, request))
 
 
 def _wanted(said: ModelRequest | None, rewritten: Rewritten | None, profile: Profile, session: str) -> Wanted:

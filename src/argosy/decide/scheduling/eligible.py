@@ -53,9 +53,9 @@ def why_removed(endpoint: PoolEndpoint, subset: frozenset[str] | None, model: st
 
 
 def subset_of(hint: str | Sequence[object]) -> frozenset[str]:
-    """Read the proxy's subset hint: a list of `ip:port`, or one string with commas (both are seen).
+    """Read the proxy's subset hint: a list of `ip:port`, or a string with commas (both are seen, and both at once).
 
     Source: Endpoint Picker Protocol 1.0.0, `x-gateway-destination-endpoint-subset`.
     """
-    words = hint.split(",") if isinstance(hint, str) else [word for word in hint if isinstance(word, str)]
+    words = ",".join([hint] if isinstance(hint, str) else [word for word in hint if isinstance(word, str)]).split(",")
     return frozenset(word.strip() for word in words if word.strip())

@@ -14,6 +14,7 @@ from argosy.decide.scheduling.profiles import BUILT_IN, Profile
 from argosy.decide.scheduling.record import Record
 from argosy.decide.scheduling.schedule import Decision, schedule
 
+DEFAULT_PICKER: Final = BUILT_IN.spec.picker.type
 MAX_NAMED: Final = 8
 """Endpoints that are named for each reason; the rest are counted."""
 
@@ -164,10 +165,15 @@ def _sentence(
     if record.eligible == 1:
         return f"{first.endpoint} was picked: no other endpoint of pool {record.pool} could serve."
     believed = _believed(record, first, matched)
+    picker = DEFAULT_PICKER if record.failure or record.profile is None else record.profile.picker.type
     if tied:
         others = f"{len(tied)} other{'' if len(tied) == 1 else 's'}"
-        return f"{first.endpoint} was picked: {believed}; as good as {others}, and picked longest ago."
+        how = "picked longest ago" if picker == DEFAULT_PICKER else f"chosen by the picker {picker}"
+        return f"{first.endpoint} was picked: {believed}; as good as {others}, and {how}."
     second = candidates[1]
+    if lost_by is not None and lost_by < 0.0:
+        less = f"cost {first.cost:.4g}, though {second.endpoint} costs {second.cost:.4g}"
+        return f"{first.endpoint} was picked: {believed}; chosen by the picker {picker} at {less}."
     if lost_by is not None:
         against = f"cost {first.cost:.4g} against {second.cost:.4g} of {second.endpoint}"
         return f"{first.endpoint} was picked: {believed}; {against}."

@@ -18,7 +18,8 @@ from argosy.base.endpoint import Endpoint
 from argosy.base.errors import PeerError
 
 BUSY_S: Final = 0.5
-IDLE_S: Final = 4.0
+IDLE_S: Final = 2.5
+"""What is believed of an idle endpoint is at most so old, a tick and the longest scrape older: below 5 s."""
 TICK_S: Final = 0.25
 TIMEOUT_S: Final = 2.0
 AT_A_TIME: Final = 32
