@@ -41,7 +41,8 @@ format: dev
 
 test: dev
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest tests/unit
+	@$(BIN)/coverage run -m pytest --numprocesses logical tests/unit
+	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 	@$(BIN)/pytest tests/integration
 

@@ -15,6 +15,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # A worker is measured by now; programs that tests start are not to be.
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 # How long an example takes says something of the machine, not of the code.
 hypothesis.settings.register_profile("argosy", deadline=None)
 hypothesis.settings.load_profile("argosy")

@@ -262,6 +262,8 @@ class DataPlane:
         """Wait until every Envoy has everything of the objects as they are now."""
         # A change reaches the status in two steps: it is offered (not programmed), then taken (programmed). A marker
         # object makes sure that what is seen is not the state before the change.
+        if self.envoy.process is not None:
+            await until(self.envoy.is_ready)
         marker = f"marker-{next(self._names)}"
         await self.apply(HTTPRoute, _marker_route(marker))
         await until(lambda: self._has_status(marker))
@@ -276,8 +278,12 @@ class DataPlane:
 
     async def start_envoy(self) -> None:
         """Start Envoy and wait until it is ready."""
-        await self.envoy.start(self._concurrency, max_heap_bytes=self.max_heap_bytes)
+        await self.launch_envoy()
         await until(self.envoy.is_ready)
+
+    async def launch_envoy(self) -> None:
+        """Start Envoy."""
+        await self.envoy.start(self._concurrency, max_heap_bytes=self.max_heap_bytes)
 
     async def stop_envoy(self, number: int = signal.SIGKILL) -> None:
         """End Envoy."""
@@ -364,14 +370,28 @@ async def data_plane(
     plane = DataPlane(folder, concurrency=concurrency)
     plane.request_timeout_s, plane.max_heap_bytes = request_timeout_s, max_heap_bytes
     plane.picker_authority, plane.spans = picker_authority, spans
+    async with _running(plane):
+        await plane.programmed()
+        yield plane
+
+
+@contextlib.asynccontextmanager
+async def starting_data_plane(folder: Path) -> AsyncIterator[DataPlane]:
+    """Run a data plane until the block ends; who has more to start meanwhile waits for it by `programmed`."""
+    plane = DataPlane(folder)
+    async with _running(plane):
+        yield plane
+
+
+@contextlib.asynccontextmanager
+async def _running(plane: DataPlane) -> AsyncIterator[None]:
     await plane.apply(GatewayClass, {"metadata": {"name": "argosy"}, "spec": {"controllerName": CONTROLLER_NAME}})
     await plane.listen(plane.port)
-    async with serve_store(plane.store, folder / "store.sock"):
+    async with serve_store(plane.store, plane.folder / "store.sock"):
         try:
             await plane.start_gateway()
-            await plane.start_envoy()
-            await plane.programmed()
-            yield plane
+            await plane.launch_envoy()
+            yield
         finally:
             await plane.stop_envoy()
             for backend in plane.backends:

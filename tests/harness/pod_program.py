@@ -129,7 +129,7 @@ def serve_health(port: int) -> None:
 
     import grpc  # noqa: PLC0415
 
-    from argosy.edge.rpc.health import health_handler  # noqa: PLC0415
+    from argosy.edge.rpc.health_grpc import health_handler  # noqa: PLC0415
 
     async def run() -> None:
         server = grpc.aio.server()

@@ -21,7 +21,7 @@ from harness.node.volumes import Missing, Sources, contents, secret_bytes
 
 async def ask_grpc(authority: str, service: str, timeout_s: float) -> tuple[bool, str]:
     """Ask for the health of a gRPC service; what is needed for it is imported by the first probe that asks so."""
-    from argosy.edge.rpc.health import ask_health  # noqa: PLC0415 (a third of a node's start)
+    from argosy.edge.rpc.health_grpc import ask_health  # noqa: PLC0415 (a third of a node's start)
 
     return await ask_health(authority, service, timeout_s)
 

@@ -19,7 +19,7 @@ from argosy.api.inference import InferenceModelRewrite
 from argosy.api.names import MAX_BODY_BYTES
 from argosy.api.objects import Key
 from argosy.base.endpoint import Endpoint
-from harness.dataplane import Backend, DataPlane, data_plane
+from harness.dataplane import Backend, DataPlane, starting_data_plane
 from harness.foreign_gateway import FULL_DUPLEX, foreign_gateway
 from harness.picker_process import PickerProcess, picker_process
 from harness.waiting import until
@@ -31,7 +31,7 @@ DECISIONS = "llm_d_epp_model_rewrite_decisions_total"
 
 @pytest.fixture
 async def plane(tmp_path: Path) -> AsyncIterator[DataPlane]:
-    async with data_plane(tmp_path) as plane:
+    async with starting_data_plane(tmp_path) as plane:
         yield plane
 
 

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from argosy.api.names import MAX_BODY_BYTES
 from argosy.base.endpoint import Endpoint
-from harness.dataplane import Backend, DataPlane, data_plane
+from harness.dataplane import Backend, DataPlane, starting_data_plane
 from harness.picker_process import PickerProcess, picker_process
 from harness.waiting import until
 
@@ -26,7 +26,7 @@ POOL = "default/m"
 
 @pytest.fixture
 async def plane(tmp_path: Path) -> AsyncIterator[DataPlane]:
-    async with data_plane(tmp_path) as plane:
+    async with starting_data_plane(tmp_path) as plane:
         yield plane
 
 

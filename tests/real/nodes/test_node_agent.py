@@ -71,7 +71,8 @@ def test_names_of_services_are_resolved_and_nothing_else_is(space: Space, web: l
     wait_for(lambda: web[0].ask("resolve", name="web-pods"), "the name of a Service was never known")
     for name in ("web", f"web.{space.name}", f"web.{space.name}.svc", f"web.{space.name}.svc.cluster.local"):
         assert web[0].ask("resolve", name=name) == [address]
-    assert web[0].ask("resolve", name="web-pods") == sorted(each.address for each in web)
+    pods = sorted(each.address for each in web)
+    wait_for(lambda: web[0].ask("resolve", name="web-pods") == pods, "not all pods of the Service were ever known")
     assert web[0].ask("resolve", name="kubernetes.default") == ["10.96.0.1"]
     assert web[0].ask("resolve", name="example.com") == []
     assert "failed" not in web[0].ask("fetch", url="http://web:8080/who")

@@ -23,7 +23,8 @@ from argosy.base.errors import PeerError, UserError
 from argosy.edge.changing import ChangingFiles
 from argosy.edge.rpc.ext_proc import OpenSession, Session
 from argosy.edge.rpc.ext_proc_codec import decode, encode
-from argosy.edge.rpc.health import ALWAYS, PICKER_NAMES, health_handler
+from argosy.edge.rpc.health import ALWAYS, PICKER_NAMES
+from argosy.edge.rpc.health_grpc import health_handler
 from argosy.edge.rpc.holding import DEFAULT, Bounds, Holding
 
 SERVICE: Final = "envoy.service.ext_proc.v3.ExternalProcessor"
