@@ -37,8 +37,14 @@ async def url(instance: Laptop) -> AsyncIterator[str]:
             await store.apply(obj, owner="test")
 
         async def is_served() -> bool:
-            async with aiohttp.ClientSession() as client, client.get(f"{instance.url}/v1/models") as answer:
-                return ALIAS in {model["id"] for model in (await answer.json())["data"]}
+            # Envoy and the picker learn of it each by itself.
+            sent = {"model": ALIAS, "prompt": "x", "max_tokens": 1}
+            async with (
+                aiohttp.ClientSession() as client,
+                client.post(f"{instance.url}/v1/completions", json=sent) as answer,
+                client.get(f"{instance.url}/v1/models") as models,
+            ):
+                return answer.status == 200 and ALIAS in {model["id"] for model in (await models.json())["data"]}
 
         await until(is_served)
         yield instance.url
