@@ -29,6 +29,7 @@ from argosy.api.kubernetes import (
     TemplateMeta,
 )
 from argosy.api.names import (
+    BOTH_ROLES,
     COMPONENT,
     ENGINE_LABEL,
     ENGINE_PORT,
@@ -52,8 +53,8 @@ THREADS: Final = EnvVar(
     name="THREADS", value_from=EnvVarSource(resource_field_ref=ResourceFieldRef(resource="limits.cpu"))
 )
 """As many threads as the container may use CPUs: what its node gives, which may be less than what is asked for."""
-ROLE: Final = "prefill-decode"
-"""The value of `llm-d.ai/role` for workers that do all of a request."""
+ROLE: Final = BOTH_ROLES
+"""Of workers that do all of a request."""
 
 
 def engine_deployment(this: Served, metadata: ObjectMeta) -> Deployment:

@@ -7,7 +7,7 @@ import msgspec
 
 from argosy.api.inference import InferencePool
 from argosy.api.kubernetes import Pod
-from argosy.api.names import MODELS_ANNOTATION
+from argosy.api.names import BOTH_ROLES, DECODE_ROLE, KV_LAYOUT_LABEL, MODELS_ANNOTATION, PREFILL_ROLE, ROLE_LABEL
 from argosy.api.objects import Key
 from argosy.base.endpoint import Endpoint
 
@@ -22,6 +22,26 @@ class PoolEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str]
     models: frozenset[str] = frozenset()
     """The names that it answers to; any where there is none."""
+
+    @property
+    def answers(self) -> bool:
+        """Whether it can serve a whole request."""
+        return self.labels.get(ROLE_LABEL) != PREFILL_ROLE
+
+    @property
+    def decodes(self) -> bool:
+        """Whether it can go on from a prompt that another has computed."""
+        return self.labels.get(ROLE_LABEL) in (DECODE_ROLE, BOTH_ROLES)
+
+    @property
+    def prefills(self) -> bool:
+        """Whether it computes prompts for others."""
+        return self.labels.get(ROLE_LABEL) in (PREFILL_ROLE, BOTH_ROLES)
+
+    @property
+    def kv_layout(self) -> str:
+        """What its KV cache depends on; caches move between equal ones only."""
+        return self.labels.get(KV_LAYOUT_LABEL, "")
 
 
 def models_of(pod: Pod) -> frozenset[str]:
@@ -63,7 +83,7 @@ def pool_endpoints(pool: InferencePool, pods: PodIndex) -> tuple[PoolEndpoint, .
     selects nothing.
     """
     mine = list(pods.having(pool.metadata.namespace, pool.spec.selector.match_labels))
-    able = {pod.key for pod in servable(mine)}
+    able = {pod.key for group in _by_answering(mine) for pod in servable(group)}
     found = [
         PoolEndpoint(
             endpoint=Endpoint(pod.status.pod_ip or "", port.number),
@@ -76,3 +96,9 @@ def pool_endpoints(pool: InferencePool, pods: PodIndex) -> tuple[PoolEndpoint, .
         for port in pool.spec.target_ports
     ]
     return tuple(sorted(found, key=lambda e: e.endpoint))
+
+
+def _by_answering(pods: Sequence[Pod]) -> tuple[list[Pod], list[Pod]]:
+    """Tell pods that can answer from those that cannot: neither kind stands in for the other."""
+    prefilling = [pod for pod in pods if pod.metadata.labels.get(ROLE_LABEL) == PREFILL_ROLE]
+    return [pod for pod in pods if pod.metadata.labels.get(ROLE_LABEL) != PREFILL_ROLE], prefilling

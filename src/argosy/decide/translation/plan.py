@@ -104,7 +104,7 @@ def listener_name(gateway: Key, port: int) -> str:
 def _pool_plan(pool: InferencePool, pods: PodIndex) -> PoolPlan:
     return PoolPlan(
         pool=pool.key,
-        endpoints=tuple(found.endpoint for found in pool_endpoints(pool, pods) if found.ready),
+        endpoints=tuple(found.endpoint for found in pool_endpoints(pool, pods) if found.ready and found.answers),
         http2=pool.spec.app_protocol == "kubernetes.io/h2c",
         trusted_inputs=trusted_inputs(pool),
     )
