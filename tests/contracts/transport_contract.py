@@ -5,7 +5,8 @@ A subclass gives a fixture `serve`: a coroutine function that serves sessions at
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+import logging
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc
@@ -27,8 +28,10 @@ from argosy.edge.rpc.ext_proc import (
     RequestBody,
     RequestHeaders,
     ResponseBody,
+    Say,
     Server,
     Transport,
+    Wait,
 )
 from argosy.edge.rpc.ext_proc_connection import PROCESS
 from argosy.edge.rpc.health import PICKER_NAMES
@@ -53,13 +56,16 @@ DUPLEX_HEADERS = pb.ProcessingRequest(
 class Script:
     """A session: proceeds at headers, answers a body with its size, and keeps how often it was closed.
 
+    A body that begins with `late` has no reply but what a test lets it `say`, `waiting` until then.
     A body in chunks is given back at its end, in chunks of 62,000 bytes behind the reply to the headers; a chunk of the
     answer is given back as it comes.
     """
 
-    def __init__(self, holding: Holding | None = None) -> None:
+    def __init__(self, holding: Holding | None = None, say: Say = lambda _replies: None) -> None:
         self.decided = False
+        self.waiting = False
         self.closed = 0
+        self._say = say
         self._is_duplex = False
         self._body = GatheredBody(holding or Holding())
 
@@ -74,6 +80,9 @@ class Script:
                 return () if self._is_duplex else (Proceed(phase=Phase.REQUEST_HEADERS),)
             case RequestBody(body=b"break"):
                 raise PeerError("that has no place: 100 % ähnlich")
+            case RequestBody() if message.body.startswith(b"late"):
+                self.waiting = True
+                return ()
             case RequestBody() if self._is_duplex:
                 return self._gather(message)
             case RequestBody():
@@ -91,6 +100,12 @@ class Script:
             return ()
         self.decided = True
         return (Proceed(phase=Phase.REQUEST_HEADERS), *chunks_of(self._body.take(), end_of_stream=True))
+
+    def say(self, *replies: Reply) -> None:
+        """Say something later; an answer decides."""
+        if any(isinstance(reply, Answer) for reply in replies):
+            self.decided, self.waiting = True, False
+        self._say(replies)
 
     def close(self) -> None:
         self.closed += 1
@@ -112,10 +127,10 @@ class Serving:
         assert self.server is not None
         return f"127.0.0.1:{self.server.port}"
 
-    def open(self, holding: Holding, traceparent: str) -> Script:
+    def open(self, holding: Holding, traceparent: str, say: Say) -> Script:
         self.holding = holding
         self.traceparents.append(traceparent)
-        self.sessions.append(Script(holding))
+        self.sessions.append(Script(holding, say))
         return self.sessions[-1]
 
     @property
@@ -159,6 +174,21 @@ WINDOWS = {size: (("grpc.http2.lookahead_bytes", size), ("grpc.http2.bdp_probe",
 def part(body: bytes, *, end_of_stream: bool = False) -> pb.ProcessingRequest:
     """Give a chunk of a request's body."""
     return pb.ProcessingRequest(request_body=pb.HttpBody(body=body, end_of_stream=end_of_stream))
+
+
+OK = Answer(status=200, body=b"ok")
+
+
+async def waiting_calls(serving: Serving, client: Client, number: int) -> tuple[list[Any], list[Script]]:
+    """Open streams whose sessions wait to say something."""
+    calls = []
+    for count in range(1, number + 1):
+        calls.append(client.stream().call)
+        await calls[-1].write(HEADERS)
+        assert (await calls[-1].read()).HasField("request_headers")
+        await calls[-1].write(part(b"late", end_of_stream=True))
+        await until(lambda count=count: [session.waiting for session in serving.sessions] == [True] * count)
+    return calls, serving.sessions[:number]
 
 
 class TransportContract:
@@ -360,6 +390,108 @@ class TransportContract:
             await until(lambda: serving.closed == [0])
         await until(lambda: serving.closed == [1])
 
+    async def test_a_session_speaks_later_and_the_stream_goes_on(self, serving: Serving, client: Client) -> None:
+        call, (session,) = await waiting_calls(serving, client, 1)
+        session.say(Wait(timeout_s=2.5))
+        assert (await call[0].read()).override_message_timeout.ToTimedelta().total_seconds() == 2.5
+        session.say(Proceed(phase=Phase.REQUEST_BODY))
+        session.say(BodyChunk(phase=Phase.REQUEST_BODY, body=b"x" * 1_000_000), OK)
+        assert (await call[0].read()).HasField("request_body")
+        chunk = (await call[0].read()).request_body.response.body_mutation.streamed_response
+        assert chunk.body == b"x" * 1_000_000
+        assert (await call[0].read()).immediate_response.body == b"ok"
+        await call[0].write(part(b"xyz"))
+        assert (await call[0].read()).immediate_response.body == b"3"
+        await call[0].done_writing()
+        assert await call[0].code() is grpc.StatusCode.OK
+
+    async def test_what_is_said_later_and_what_is_replied_keep_their_order(
+        self, serving: Serving, client: Client
+    ) -> None:
+        (call,), (session,) = await waiting_calls(serving, client, 1)
+        for number in range(200):
+            session.say(BodyChunk(phase=Phase.REQUEST_BODY, body=b"%d" % number))
+            await call.write(part(b"x"))
+        heard = [await call.read() for _ in range(400)]
+        said = [
+            int(reply.request_body.response.body_mutation.streamed_response.body)
+            for reply in heard
+            if reply.HasField("request_body")
+        ]
+        assert said == list(range(200))
+
+    async def test_others_go_on_while_a_stream_waits(self, serving: Serving, client: Client) -> None:
+        calls, sessions = await waiting_calls(serving, client, 2)
+        assert (await client.stream().ask(b"xx")).immediate_response.body == b"2"
+        sessions[1].say(OK)
+        assert (await calls[1].read()).immediate_response.body == b"ok"
+        sessions[0].say(OK)
+        assert (await calls[0].read()).immediate_response.body == b"ok"
+
+    @pytest.mark.parametrize("leave", ["reset", "end"])
+    async def test_a_client_that_leaves_while_it_waits_closes_the_session_and_is_told_nothing(
+        self, serving: Serving, client: Client, leave: str
+    ) -> None:
+        (call, other), sessions = await waiting_calls(serving, client, 2)
+        if leave == "reset":
+            call.cancel()
+        else:
+            await call.done_writing()
+        await until(lambda: serving.closed == [1, 0], within_s=1)
+        sessions[0].say(Wait(timeout_s=1.0), OK)
+        sessions[1].say(OK)
+        assert (await other.read()).immediate_response.body == b"ok"
+        if leave == "end":
+            assert await call.read() is grpc.aio.EOF
+            assert await call.code() is grpc.StatusCode.OK
+
+    @pytest.mark.parametrize("bounds", [Bounds(unfinished_s=0.3, look_s=0.05)])
+    async def test_a_stream_that_waits_for_us_is_not_ended_for_its_peers_silence(
+        self, serving: Serving, client: Client
+    ) -> None:
+        (call,), (session,) = await waiting_calls(serving, client, 1)
+        silent = client.stream().call
+        await silent.write(HEADERS)
+        assert (await silent.read()).HasField("request_headers")
+        assert await silent.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        session.say(OK)
+        assert (await call.read()).immediate_response.body == b"ok"
+
+    @pytest.mark.parametrize("bounds", [Bounds(unfinished_s=0.3, look_s=0.05)])
+    async def test_a_peer_that_takes_nothing_of_what_is_said_later_is_given_up_in_time(self, serving: Serving) -> None:
+        async with client_of(serving.address, *WINDOWS[65_536]) as client:
+            _, (session,) = await waiting_calls(serving, client, 1)
+            session.say(*[BodyChunk(phase=Phase.REQUEST_BODY, body=b"x" * 62_000)] * 30, OK)
+            assert serving.holding.held_bytes > 1_000_000
+            await until(lambda: serving.closed == [1])
+
+    async def test_a_mistake_in_what_is_said_later_ends_that_stream_alone(
+        self, serving: Serving, client: Client, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.CRITICAL)
+        (call, other), sessions = await waiting_calls(serving, client, 2)
+        sessions[0].say(Answer(status=200, body=b"", details="\ud800"))
+        assert await call.code() in {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
+        sessions[1].say(OK)
+        assert (await other.read()).immediate_response.body == b"ok"
+
+    async def test_a_drain_gives_a_stream_that_waits_its_time_and_ends_it_with_its_reply(
+        self, serving: Serving, client: Client
+    ) -> None:
+        (call, late), sessions = await waiting_calls(serving, client, 2)
+        assert serving.server is not None
+        draining = asyncio.create_task(serving.server.drain(1.0))
+        sessions[0].say(Wait(timeout_s=5.0))
+        assert (await call.read()).HasField("override_message_timeout")
+        assert serving.closed == [0, 0]
+        sessions[0].say(OK)
+        assert (await call.read()).immediate_response.body == b"ok"
+        assert await call.read() is grpc.aio.EOF
+        assert await call.code() is grpc.StatusCode.OK
+        await asyncio.wait_for(draining, 10)
+        assert await late.code() is not grpc.StatusCode.OK
+        assert serving.closed == [1, 1]
+
     async def test_a_session_is_told_the_trace_that_its_call_belongs_to(self, serving: Serving, client: Client) -> None:
         traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
         for stream in (client.stream(traceparent=traceparent), client.stream()):
@@ -367,6 +499,5 @@ class TransportContract:
         assert sorted(serving.traceparents) == ["", traceparent]
 
     async def test_an_address_in_use_is_said_to_be(self, serving: Serving, transport: Transport) -> None:
-        open_session: Callable[[Holding, str], Any] = serving.open
         with pytest.raises(UserError, match="in use"):
-            await transport(serving.address, open_session, ready=lambda: True)
+            await transport(serving.address, serving.open, ready=lambda: True)

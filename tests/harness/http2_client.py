@@ -267,7 +267,7 @@ def torment(seed: int, tally: Tally, healthy: Pair) -> None:
             at = rng.randrange(len(data) + 1)
             echo(server, server.receive(data[:at], now_s))
             data = data[at:]
-    server.break_stalled(now_s + 1)
+    server.break_stalled(now_s + 1, 0.0)
     tally.sequences += 1
     tally.past_settings += server.is_introduced
     tally.with_streams += had_streams

@@ -169,10 +169,19 @@ def test_what_waits_for_a_peer_is_bounded_and_not_for_ever() -> None:
     assert not connection.send_data(3, b"x" * 110_000)
     assert connection.held_bytes < 100_000
     connection.receive(b"", 9.0)
-    assert connection.break_stalled(4.0) == []
-    assert connection.break_stalled(5.1) == [StreamBroken(1, ErrorCode.ENHANCE_YOUR_CALM)]
+    assert connection.break_stalled(9.0, 5.0) == []
+    assert connection.break_stalled(10.1, 5.0) == [StreamBroken(1, ErrorCode.ENHANCE_YOUR_CALM)]
     assert connection.streams == 0
     assert connection.held_bytes <= TABLE_BYTES
+
+
+def test_what_is_sent_without_a_read_before_it_waits_from_then_on() -> None:
+    connection = opened()
+    connection.receive(b"", 1.0)
+    connection.break_stalled(100.0, 5.0)
+    connection.send_data(1, b"x" * 70_000)
+    assert connection.break_stalled(104.0, 5.0) == []
+    assert connection.break_stalled(105.1, 5.0) == [StreamBroken(1, ErrorCode.ENHANCE_YOUR_CALM)]
 
 
 def test_a_drain_takes_what_is_on_its_way_and_refuses_what_comes_after() -> None:

@@ -42,7 +42,7 @@ class Wire:
         self.holding = holding or Holding()
         waiting = iter(sessions)
         self.server = ExtProcConnection(
-            lambda _holding, _traceparent: next(waiting), lambda: True, holding=self.holding, limits=limits
+            lambda _holding, _traceparent, _say: next(waiting), lambda: True, holding=self.holding, limits=limits
         )
         self.client = h2.connection.H2Connection()
         self.client.local_settings = h2.settings.Settings(

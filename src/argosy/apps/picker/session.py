@@ -50,6 +50,7 @@ from argosy.edge.rpc.ext_proc import (
     ResponseBody,
     ResponseHeaders,
     ResponseTrailers,
+    Say,
     Steer,
     Tell,
 )
@@ -107,7 +108,7 @@ class PickerSession:
         "state",
     )
 
-    def __init__(self, decider: Decider, holding: Holding, traceparent: str = "") -> None:
+    def __init__(self, decider: Decider, holding: Holding, traceparent: str = "", _say: Say | None = None) -> None:
         self.state = State.OPEN
         self._decider = decider
         self._head = RequestHead(headers={}, traceparent=traceparent)
@@ -122,6 +123,11 @@ class PickerSession:
     def decided(self) -> bool:
         """Whether the request is decided."""
         return self.state not in (State.OPEN, State.AWAITING_BODY, State.GATHERING)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the peer waits for us: a request is decided as soon as it has come."""
+        return False
 
     @property
     def settled(self) -> bool:

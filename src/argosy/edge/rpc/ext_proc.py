@@ -7,6 +7,8 @@ Rules of this file:
 - An `Answer` is the last word.
 - A `Session` is one stream's state machine: it neither waits nor knows the transport. What the other side may not say
   raises `PeerError`, which ends that stream and no other.
+- A reply that takes time is said later, by what the session was given to say it with. Until then the stream is read as
+  ever: other messages come, and the end, at which the session is closed at once.
 - A transport calls `close` once for each session that it opened, however the stream ended.
 
 Sources: envoy/service/ext_proc/v3/external_processor.proto; the Endpoint Picker Protocol (GIE proposal 004, 1.0.0).
@@ -157,7 +159,22 @@ class AnswerBody(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
 
 
-Reply = Proceed | Steer | Tell | Answer | BodyChunk | AnswerBody
+class Wait(msgspec.Struct, frozen=True, kw_only=True):
+    """Wait so long for the reply to the message that came last, instead of the proxy's own `message_timeout`.
+
+    One per message counts, up to the proxy's `max_message_timeout`; of bodies that are sent FULL_DUPLEX_STREAMED no
+    timeout is kept. Source: ProcessingResponse.override_message_timeout.
+    """
+
+    timeout_s: float
+
+
+Reply = Proceed | Steer | Tell | Answer | BodyChunk | AnswerBody | Wait
+Say = Callable[[Sequence[Reply]], None]
+"""Says something to a stream's peer now, in order with all other replies; nothing once the stream has ended.
+
+It is called on the event loop's thread, and never from within `receive` or `close`.
+"""
 
 
 class Session(Protocol):
@@ -166,6 +183,10 @@ class Session(Protocol):
     @property
     def decided(self) -> bool:
         """Whether the request is decided."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the peer waits for us, not we for it: a reply is on its way that the session sets a deadline for."""
 
     @property
     def settled(self) -> bool:
@@ -178,9 +199,9 @@ class Session(Protocol):
         """Take note that the stream has ended."""
 
 
-OpenSession = Callable[[Holding, str], Session]
-"""Opens a call's session. It is given what counts the bytes that the server holds, to count its own in, and the call's
-`traceparent`, empty where it has none: a proxy that traces makes a span of the call."""
+OpenSession = Callable[[Holding, str, Say], Session]
+"""Opens a call's session. It is given what counts the bytes that the server holds, to count its own in; the call's
+`traceparent`, empty where it has none: a proxy that traces makes a span of the call; and what it speaks later with."""
 
 
 class Server(Protocol):

@@ -43,6 +43,7 @@ from argosy.edge.rpc.ext_proc import (
     ResponseTrailers,
     Steer,
     Tell,
+    Wait,
 )
 from argosy.edge.rpc.wire import LARGE_BYTES, REQUEST_BODY, body_of, field, varint
 
@@ -115,10 +116,8 @@ def encode(reply: Reply) -> bytes:
             return b"".join((_before(reply.body, b"", b"", Phase.RESPONSE_BODY), reply.body))
         case Steer():
             return _steer(reply) if reply.body is None else _steer_with(reply, reply.body)
-        case Tell():
-            return _tell(reply)
-        case Answer():
-            return _answer(reply)
+        case Tell() | Answer() | Wait():
+            return bytes(_generated(reply).SerializeToString())
 
 
 def _headers(header_map: Any) -> dict[str, str]:
@@ -235,7 +234,19 @@ def _around(number: int, body_bytes: int, *, end_of_stream: bool) -> tuple[bytes
     return before, behind
 
 
-def _tell(reply: Tell) -> bytes:
+def _generated(reply: Tell | Answer | Wait) -> Any:
+    match reply:
+        case Tell():
+            return _tell(reply)
+        case Answer():
+            return _answer(reply)
+        case Wait():
+            response = pb.ProcessingResponse()
+            response.override_message_timeout.FromNanoseconds(round(reply.timeout_s * 1e9))
+            return response
+
+
+def _tell(reply: Tell) -> Any:
     mutation = pb.HeaderMutation(set_headers=_set(reply.set_headers), remove_headers=reply.remove_headers)
     headers = pb.HeadersResponse(response=pb.CommonResponse(header_mutation=mutation))
     response = pb.ProcessingResponse(response_headers=headers)
@@ -243,17 +254,17 @@ def _tell(reply: Tell) -> bytes:
         # An override stands for the whole mode: the answer's end is wanted as before.
         response.mode_override.response_body_mode = reply.body_mode.value
         response.mode_override.response_trailer_mode = ProcessingMode.SEND
-    return bytes(response.SerializeToString())
+    return response
 
 
-def _answer(reply: Answer) -> bytes:
+def _answer(reply: Answer) -> Any:
     immediate = pb.ImmediateResponse(
         status=HttpStatus(code=reply.status),
         headers=pb.HeaderMutation(set_headers=_set(reply.headers)),
         body=reply.body,
         details=reply.details,
     )
-    return bytes(pb.ProcessingResponse(immediate_response=immediate).SerializeToString())
+    return pb.ProcessingResponse(immediate_response=immediate)
 
 
 def _proceed(phase: Phase) -> bytes:

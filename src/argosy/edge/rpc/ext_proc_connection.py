@@ -2,11 +2,12 @@
 
 Rules of this file:
 
-- What is written in answer to one read is one write, whatever it holds.
+- What is written in answer to one read is one write, whatever it holds. What a session says later is one too.
 - A session is closed exactly once: when its stream ends, by whom or what ever.
 - A fault of one stream, the peer's or our own, ends that stream alone.
 """
 
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
@@ -17,7 +18,7 @@ from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 from argosy.api.names import MAX_BODY_BYTES
 from argosy.base.errors import PeerError
 from argosy.edge.rpc import health
-from argosy.edge.rpc.ext_proc import OpenSession, Session
+from argosy.edge.rpc.ext_proc import OpenSession, Reply, Session
 from argosy.edge.rpc.ext_proc_codec import decode, encode
 from argosy.edge.rpc.holding import DEFAULT, Bounds, Holding
 from argosy.edge.rpc.http2 import grpc
@@ -38,8 +39,8 @@ class _Call(Protocol):
     """What takes a stream's messages."""
 
     @property
-    def decided(self) -> bool:
-        """Whether it has answered what it was opened for."""
+    def complete(self) -> bool:
+        """Whether it needs nothing more of its peer for what it was opened for."""
 
     @property
     def settled(self) -> bool:
@@ -59,8 +60,8 @@ class _Processing:
         self._session = session
 
     @property
-    def decided(self) -> bool:
-        return self._session.decided
+    def complete(self) -> bool:
+        return self._session.decided or self._session.waiting
 
     @property
     def settled(self) -> bool:
@@ -74,15 +75,15 @@ class _Processing:
 
 
 class _Checking:
-    __slots__ = ("_ready", "decided")
+    __slots__ = ("_ready", "complete")
 
     def __init__(self, ready: Callable[[], bool]) -> None:
-        self.decided = False
+        self.complete = False
         self._ready = ready
 
     @property
     def settled(self) -> bool:
-        return self.decided
+        return self.complete
 
     def replies(self, message: bytes | memoryview) -> Sequence[bytes]:
         try:
@@ -91,7 +92,7 @@ class _Checking:
             raise PeerError("not a HealthCheckRequest") from error
         if name not in health.PICKER_NAMES:
             raise BadCall(Status.NOT_FOUND, f"no service {name!r} here")
-        self.decided = True
+        self.complete = True
         serving = name in health.ALWAYS or self._ready()
         return (bytes(Int32Value(value=health.SERVING if serving else health.NOT_SERVING).SerializeToString()),)
 
@@ -112,22 +113,27 @@ class _Stream:
         """When it was opened, and when its unfinished message began at the latest."""
 
     def is_overdue(self, before_s: float) -> bool:
-        """Whether it should have been decided, or its message have come whole."""
-        return (not self.call.decided and self.begun_s < before_s) or (self.held_bytes > 0 and self.read_s < before_s)
+        """Whether what it is decided by should have come, or its message have come whole."""
+        return (not self.call.complete and self.begun_s < before_s) or (self.held_bytes > 0 and self.read_s < before_s)
 
 
 class ExtProcConnection:
-    """One connection of a proxy; what it holds is counted in `holding`."""
+    """One connection of a proxy; what it holds is counted in `holding`.
+
+    `spoken` is called when a session has said something otherwise than in answer to what was received.
+    """
 
     def __init__(
         self,
         open_session: OpenSession,
         ready: Callable[[], bool],
         *,
+        spoken: Callable[[], None] = lambda: None,
         holding: Holding | None = None,
         bounds: Bounds = DEFAULT,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
+        self._spoken = spoken
         self.http2 = ServerConnection(limits)
         self._holding = holding or Holding(bounds.held_bytes)
         self._bounds = bounds
@@ -173,10 +179,10 @@ class ExtProcConnection:
         self.http2.refuse_more()
 
     def give_up(self, now_s: float) -> None:
-        """End streams that are undecided for too long, or whose peer takes nothing."""
+        """End streams whose peer is silent for too long before they are decided, or takes nothing."""
         unfinished_s = self._bounds.unfinished_s
         before_s = now_s - unfinished_s
-        for event in self.http2.break_stalled(before_s):
+        for event in self.http2.break_stalled(now_s, unfinished_s):
             self._take(event, now_s)
         for stream_id, stream in tuple(self._streams.items()):
             if stream.is_overdue(before_s):
@@ -214,7 +220,7 @@ class ExtProcConnection:
             self._refuse(event.stream_id, "gRPC is served here, nothing else")
         elif request.path == PROCESS:
             traceparent = headers.get(b"traceparent", b"").decode("ascii", "replace")
-            session = self._open_session(self._holding, traceparent)
+            session = self._open_session(self._holding, traceparent, functools.partial(self._say, event.stream_id))
             self._streams[event.stream_id] = _Stream(_Processing(session), now_s)
         elif request.path == CHECK:
             self._streams[event.stream_id] = _Stream(_Checking(self._ready), now_s)
@@ -265,7 +271,23 @@ class ExtProcConnection:
 
     def _answer(self, stream_id: int, stream: _Stream, message: bytes | memoryview) -> bool:
         """Answer a message; say whether the stream goes on."""
-        for reply in stream.call.replies(message):
+        return self._send(stream_id, stream, stream.call.replies(message))
+
+    def _say(self, stream_id: int, replies: Sequence[Reply]) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
+        try:
+            self._send(stream_id, stream, [encode(reply) for reply in replies])
+        except Exception:
+            log.exception("a stream ended by a mistake of ours")
+            self._end(stream_id, Status.INTERNAL, "a mistake in the picker")
+        self._count()
+        self._spoken()
+
+    def _send(self, stream_id: int, stream: _Stream, replies: Sequence[bytes]) -> bool:
+        """Send replies; say whether the stream goes on."""
+        for reply in replies:
             if not stream.answered:
                 stream.answered = True
                 self.http2.send_headers(stream_id, grpc.HEAD)

@@ -8,11 +8,15 @@ Rules of this file:
   cancelling the read would free memory that grpcio's core still writes to. So messages are read in a task beside it.
 - grpcio closes a connection as soon as its last stream has ended after a GOAWAY, and so resets it if something of the
   peer's is on its way. So streams are ended first, and what comes of that is over before grpcio is told to stop.
+- Replies leave in the order in which they were given, one at a time, which is all that grpcio can do: those to messages
+  and those that a session says later wait in one queue.
 - What grpcio's core holds of messages whose end has not come cannot be counted; its windows bound it for each stream.
 """
 
 import asyncio
-from collections.abc import Callable
+import functools
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import grpc
@@ -21,7 +25,7 @@ import grpc.aio
 from argosy.api.names import MAX_BODY_BYTES
 from argosy.base.errors import PeerError, UserError
 from argosy.edge.changing import ChangingFiles
-from argosy.edge.rpc.ext_proc import OpenSession, Session
+from argosy.edge.rpc.ext_proc import OpenSession, Reply, Session
 from argosy.edge.rpc.ext_proc_codec import decode, encode
 from argosy.edge.rpc.health import ALWAYS, PICKER_NAMES
 from argosy.edge.rpc.health_grpc import health_handler
@@ -60,16 +64,23 @@ def server_credentials(files: ChangingFiles[tuple[bytes, bytes]]) -> grpc.Server
 
 
 class _Stream:
-    """One stream: its session, and how it is to end."""
+    """One stream: its session, what is to be written, and how it is to end."""
 
-    __slots__ = ("begun_s", "over", "replying_since_s", "session")
+    __slots__ = ("begun_s", "over", "replies", "replying_since_s", "session", "writing")
+    session: Session
 
-    def __init__(self, session: Session, now_s: float) -> None:
-        self.session = session
+    def __init__(self, now_s: float) -> None:
+        self.replies: deque[bytes] = deque()
+        self.writing = asyncio.Lock()
         self.over: asyncio.Future[_Failure | None] = asyncio.get_running_loop().create_future()
         self.begun_s = now_s
         self.replying_since_s: float | None = None
-        """Since when a message is being replied to: what is decided is not told before that is over."""
+        """Since when a reply is being written."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether ending it with OK harms nothing: what is decided has also been told."""
+        return self.session.settled and not self.replies and self.replying_since_s is None
 
     def end(self, failure: _Failure | None = None) -> None:
         """End it, with OK unless with a failure."""
@@ -82,13 +93,19 @@ class _Stream:
             self.end()
         elif (error := conversing.exception()) is None:
             self.end(conversing.result())
-        elif not self.over.done():
+        else:
+            self.break_off(error)
+
+    def break_off(self, error: BaseException) -> None:
+        """End it for an error that nobody expected."""
+        if not self.over.done():
             self.over.set_exception(error)
 
     def is_overdue(self, before_s: float) -> bool:
-        """Whether it should have been decided, or its peer have taken a reply."""
+        """Whether what it is decided by should have come, or its peer have taken a reply."""
         is_stuck = self.replying_since_s is not None and self.replying_since_s < before_s
-        return is_stuck or (not self.session.decided and self.begun_s < before_s)
+        is_complete = self.session.decided or self.session.waiting
+        return is_stuck or (not is_complete and self.begun_s < before_s)
 
 
 class GrpcServer:
@@ -123,7 +140,9 @@ class GrpcServer:
     async def process(self, _unused: object, context: Any) -> None:
         """Serve one stream (the `Process` method)."""
         traceparent = next((str(value) for name, value in context.invocation_metadata() if name == "traceparent"), "")
-        stream = _Stream(self._open_session(self._holding, traceparent), self._loop.time())
+        stream = _Stream(self._loop.time())
+        say = functools.partial(self._say, stream, context)
+        stream.session = self._open_session(self._holding, traceparent, say)
         self._streams.add(stream)
         conversing = asyncio.ensure_future(self._converse(stream, context))
         conversing.add_done_callback(stream.end_as)
@@ -132,6 +151,8 @@ class GrpcServer:
         finally:
             self._streams.discard(stream)
             stream.session.close()
+            self._holding.change(-sum(map(len, stream.replies)))
+            stream.replies.clear()
         if failure is not None:
             await context.abort(*failure)
 
@@ -139,10 +160,9 @@ class GrpcServer:
         session = stream.session
         try:
             while (data := await context.read()) is not grpc.aio.EOF:
-                stream.replying_since_s = self._loop.time()
-                await self._write(context, [encode(reply) for reply in session.receive(decode(data))])
-                stream.replying_since_s = None
-                if self._draining and session.settled:
+                self._queue(stream, session.receive(decode(data)))
+                await self._write(stream, context)
+                if self._draining and stream.settled:
                     break
         except PeerError as error:
             return grpc.StatusCode.INVALID_ARGUMENT, str(error)
@@ -151,22 +171,47 @@ class GrpcServer:
             return None
         return None
 
-    async def _write(self, context: Any, replies: list[bytes]) -> None:
-        waiting_bytes = sum(map(len, replies))
-        self._holding.change(waiting_bytes)
+    def _say(self, stream: _Stream, context: Any, replies: Sequence[Reply]) -> None:
+        if stream.over.done():
+            return
         try:
-            for reply in replies:
-                await context.write(reply)
-                self._holding.change(-len(reply))
-                waiting_bytes -= len(reply)
-        finally:
-            self._holding.change(-waiting_bytes)
+            self._queue(stream, replies)
+        except Exception as error:  # noqa: BLE001 - it ends the stream, as a mistake in a reply to a message does
+            stream.break_off(error)
+            return
+        speaking = asyncio.ensure_future(self._write(stream, context))
+        speaking.add_done_callback(functools.partial(self._said, stream))
+
+    def _said(self, stream: _Stream, speaking: "asyncio.Future[None]") -> None:
+        if speaking.cancelled():
+            stream.end()
+        elif (error := speaking.exception()) is not None:
+            stream.break_off(error)
+        elif self._draining and stream.settled:
+            stream.end()
+
+    def _queue(self, stream: _Stream, replies: Sequence[Reply]) -> None:
+        encoded = [encode(reply) for reply in replies]
+        self._holding.change(sum(map(len, encoded)))
+        stream.replies += encoded
+
+    async def _write(self, stream: _Stream, context: Any) -> None:
+        """Write what there is; another's write is waited for, and may have written it all."""
+        async with stream.writing:
+            while stream.replies:
+                stream.replying_since_s = self._loop.time()
+                reply = stream.replies.popleft()
+                try:
+                    await context.write(reply)
+                finally:
+                    self._holding.change(-len(reply))
+            stream.replying_since_s = None
 
     async def drain(self, grace_s: float) -> None:
         """Take no more streams, end settled ones with OK, give the others `grace_s` to be settled."""
         self._draining = True
         for stream in tuple(self._streams):
-            if stream.session.settled and stream.replying_since_s is None:
+            if stream.settled:
                 stream.end()
         await asyncio.sleep(LINGER_S)
         await self._server.stop(grace_s)

@@ -33,8 +33,8 @@ STUCK_S: Final = 60.0
 class _Protocol(asyncio.Protocol):
     """Carries bytes between a socket and an `ExtProcConnection`."""
 
-    def __init__(self, server: "Http2Server", connection: ExtProcConnection) -> None:
-        self.connection = connection
+    def __init__(self, server: "Http2Server") -> None:
+        self.connection = server.connection(spoken=self.flush)
         self.transport: asyncio.Transport | None = None
         self._server = server
         self._loop = asyncio.get_running_loop()
@@ -84,6 +84,8 @@ class _Protocol(asyncio.Protocol):
         out = self.connection.take()
         if out:
             self.transport.write(out)
+            if self._is_stuck:
+                self._count(self.transport.get_write_buffer_size())
         if not self.connection.over:
             return
         if self.transport.can_write_eof():
@@ -138,7 +140,7 @@ class Http2Server:
         host, _, port = address.rpartition(":")
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(
-            self._protocol, host.strip("[]"), int(port), ssl=context, backlog=BACKLOG
+            lambda: _Protocol(self), host.strip("[]"), int(port), ssl=context, backlog=BACKLOG
         )
         self.port = int(self._listener.sockets[0].getsockname()[1])
         self._looking = loop.call_later(self._bounds.look_s, self._look)
@@ -162,6 +164,12 @@ class Http2Server:
         if self._looking is not None:
             self._looking.cancel()
 
+    def connection(self, spoken: Callable[[], None]) -> ExtProcConnection:
+        """Make a connection that says by `spoken` when there is something to be taken of it."""
+        return ExtProcConnection(
+            self._open_session, self._ready, spoken=spoken, holding=self.holding, bounds=self._bounds
+        )
+
     def note_change(self) -> None:
         """Say that a connection is gone."""
         self._changed.set()
@@ -172,10 +180,6 @@ class Http2Server:
                 while self.protocols:
                     self._changed.clear()
                     await self._changed.wait()
-
-    def _protocol(self) -> _Protocol:
-        connection = ExtProcConnection(self._open_session, self._ready, holding=self.holding, bounds=self._bounds)
-        return _Protocol(self, connection)
 
     def _look(self) -> None:
         loop = asyncio.get_running_loop()

@@ -145,9 +145,11 @@ class ServerConnection:
             self._outbox.forget(stream)
             self._outbox.put(frames.rst_stream(stream_id, code))
 
-    def break_stalled(self, before_s: float) -> list[Event]:
-        """Break off the streams of which something waits and nothing has moved since; gives which."""
-        stalled = [stream.id for stream in self._outbox.waiting.values() if stream.moved_s < before_s]
+    def break_stalled(self, now_s: float, stalled_s: float) -> list[Event]:
+        """Break off the streams of which something waits and nothing has moved for so long; gives which."""
+        # What is sent without a read before it begins to wait now, not when something was read last.
+        self._outbox.now_s = now_s
+        stalled = [stream.id for stream in self._outbox.waiting.values() if stream.moved_s < now_s - stalled_s]
         for stream_id in stalled:
             self.reset(stream_id, ErrorCode.ENHANCE_YOUR_CALM)
         return [StreamBroken(stream_id, ErrorCode.ENHANCE_YOUR_CALM) for stream_id in stalled]
