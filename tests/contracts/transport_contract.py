@@ -390,20 +390,23 @@ class TransportContract:
             await until(lambda: serving.closed == [0])
         await until(lambda: serving.closed == [1])
 
+    @pytest.mark.parametrize("bounds", [Bounds(look_s=3600.0)])
     async def test_a_session_speaks_later_and_the_stream_goes_on(self, serving: Serving, client: Client) -> None:
-        call, (session,) = await waiting_calls(serving, client, 1)
-        session.say(Wait(timeout_s=2.5))
-        assert (await call[0].read()).override_message_timeout.ToTimedelta().total_seconds() == 2.5
-        session.say(Proceed(phase=Phase.REQUEST_BODY))
-        session.say(BodyChunk(phase=Phase.REQUEST_BODY, body=b"x" * 1_000_000), OK)
-        assert (await call[0].read()).HasField("request_body")
-        chunk = (await call[0].read()).request_body.response.body_mutation.streamed_response
-        assert chunk.body == b"x" * 1_000_000
-        assert (await call[0].read()).immediate_response.body == b"ok"
-        await call[0].write(part(b"xyz"))
-        assert (await call[0].read()).immediate_response.body == b"3"
-        await call[0].done_writing()
-        assert await call[0].code() is grpc.StatusCode.OK
+        """Nothing but what is said makes the transport write."""
+        (call,), (session,) = await waiting_calls(serving, client, 1)
+        async with asyncio.timeout(30):
+            session.say(Wait(timeout_s=2.5))
+            assert (await call.read()).override_message_timeout.ToTimedelta().total_seconds() == 2.5
+            session.say(Proceed(phase=Phase.REQUEST_BODY))
+            session.say(BodyChunk(phase=Phase.REQUEST_BODY, body=b"x" * 1_000_000), OK)
+            assert (await call.read()).HasField("request_body")
+            chunk = (await call.read()).request_body.response.body_mutation.streamed_response
+            assert chunk.body == b"x" * 1_000_000
+            assert (await call.read()).immediate_response.body == b"ok"
+            await call.write(part(b"xyz"))
+            assert (await call.read()).immediate_response.body == b"3"
+            await call.done_writing()
+            assert await call.code() is grpc.StatusCode.OK
 
     async def test_what_is_said_later_and_what_is_replied_keep_their_order(
         self, serving: Serving, client: Client
