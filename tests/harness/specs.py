@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import strategies as st
 from msgspec import inspect
 
-from argosy.api.llmservice import LABEL, MODEL_NAME, QUANTITY, SOURCE, LLMService, LLMServiceSpec
+from argosy.api.llmservice import LABEL, LABEL_VALUE, MODEL_NAME, QUANTITY, SOURCE, LLMService, LLMServiceSpec
 from argosy.api.rules import service_faults
 from argosy.api.shape import Path, unwrapped
 
@@ -18,7 +18,10 @@ SAMPLES = {
     MODEL_NAME.pattern: ["m", "Qwen/Qwen3-32B", "$(POD_IP)"],
     LABEL.pattern: ["a100", "l4", "team-a"],
     QUANTITY.pattern: ["1", "500m", "2Gi"],
+    LABEL_VALUE.pattern: ["ssd", ""],
 }
+LABELS = ["disk", "example.com/zone"]
+"""Keys of mappings."""
 
 
 def service(
@@ -42,7 +45,7 @@ def services() -> st.SearchStrategy[LLMService]:
     return made.filter(lambda each: not list(service_faults(each)))
 
 
-def _values(kind: inspect.Type) -> st.SearchStrategy[Any]:
+def _values(kind: inspect.Type) -> st.SearchStrategy[Any]:  # noqa: PLR0911 - one for each type
     kind, _ = unwrapped(kind)
     match kind:
         case inspect.UnionType():
@@ -53,6 +56,8 @@ def _values(kind: inspect.Type) -> st.SearchStrategy[Any]:
             return st.fixed_dictionaries(required, optional={k: v for k, v in fields.items() if k not in required})
         case inspect.VarTupleType():
             return st.lists(_values(kind.item_type), max_size=3)
+        case inspect.DictType():
+            return st.dictionaries(st.sampled_from(LABELS), _values(kind.value_type), max_size=2)
         case inspect.LiteralType():
             return st.sampled_from(kind.values)
         case inspect.IntType():
@@ -78,6 +83,8 @@ def leaves(kind: inspect.Type = SPEC, path: Path = ()) -> Iterator[tuple[Path, A
                         yield leaf, value
         case inspect.VarTupleType():
             yield from leaves(kind.item_type, (*path, 0))
+        case inspect.DictType():
+            yield from leaves(kind.value_type, (*path, LABELS[0]))
         case inspect.NoneType():
             return
         case _:

@@ -81,7 +81,7 @@ def _struct(kind: type[Value]) -> inspect.StructType:
     return found
 
 
-def _schema(annotated: inspect.Type) -> dict[str, Any]:
+def _schema(annotated: inspect.Type) -> dict[str, Any]:  # noqa: C901 - one for each type
     kind, description = unwrapped(annotated)
     schema: dict[str, Any] = {"description": description} if description else {}
     match kind:
@@ -95,6 +95,8 @@ def _schema(annotated: inspect.Type) -> dict[str, Any]:
                 schema["maxItems"] = kind.max_length
             if unwrapped(kind.item_type)[0] == _struct(Condition):
                 schema |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+        case inspect.DictType():
+            schema |= {"type": "object", "additionalProperties": _schema(kind.value_type)}
         case inspect.LiteralType():
             schema |= {"type": "string", "enum": list(kind.values)}
         case inspect.IntType():

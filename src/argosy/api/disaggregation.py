@@ -18,6 +18,7 @@ KVProtocol: TypeAlias = Literal["nixlv2", "sglang", "sidecar"]
 PrefillFailure: TypeAlias = Literal["decode", "fail"]
 DEFAULT_THRESHOLD_TOKENS: Final = 256
 DEFAULT_PREFILL_TIMEOUT_S: Final = 30
+MAX_PREFILL_TIMEOUT_S: Final = 280
 
 
 class Disaggregation(Value, frozen=True, kw_only=True):
@@ -30,7 +31,7 @@ class Disaggregation(Value, frozen=True, kw_only=True):
     threshold_tokens: Annotated[int, Meta(ge=1, le=16_777_216)] = DEFAULT_THRESHOLD_TOKENS
     protocol: KVProtocol = "nixlv2"
     on_prefill_failure: PrefillFailure = "decode"
-    prefill_timeout_seconds: Annotated[int, Meta(ge=1, le=280)] = DEFAULT_PREFILL_TIMEOUT_S
+    prefill_timeout_seconds: Annotated[int, Meta(ge=1, le=MAX_PREFILL_TIMEOUT_S)] = DEFAULT_PREFILL_TIMEOUT_S
     bootstrap_port: Annotated[int, Meta(ge=1, le=65_535)] = 8998
 
 

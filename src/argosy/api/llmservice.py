@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
 from msgspec import Meta
 
+from argosy.api.disaggregation import DEFAULT_PREFILL_TIMEOUT_S, MAX_PREFILL_TIMEOUT_S, PrefillFailure
 from argosy.api.names import InputName
 from argosy.api.objects import Condition, Object, Value
 
@@ -30,6 +31,11 @@ LABEL: Final = Meta(
     pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
     max_length=63,
     extra={"expected": "at most 63 lower-case letters, digits and dashes, no dash first or last"},
+)
+LABEL_VALUE: Final = Meta(
+    pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$",
+    max_length=63,
+    extra={"expected": "a label's value: at most 63 letters, digits and -_. between them"},
 )
 QUANTITY: Final = Meta(
     pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$",
@@ -112,6 +118,19 @@ class Disaggregation(Value, frozen=True, kw_only=True):
             "by a prefill worker; auto learns the number from measurements."
         ),
     ] = "auto"
+    on_prefill_failure: Annotated[
+        PrefillFailure,
+        Meta(
+            description="What becomes of a request whose prefill worker fails or takes too long: decode has the decode "
+            "worker compute the prompt itself; fail answers 503."
+        ),
+    ] = "decode"
+    prefill_timeout_seconds: Annotated[
+        int,
+        Meta(
+            ge=1, le=MAX_PREFILL_TIMEOUT_S, description="How long a prefill worker may take for a prompt, in seconds."
+        ),
+    ] = DEFAULT_PREFILL_TIMEOUT_S
 
 
 class Serving(Value, frozen=True, kw_only=True):
@@ -169,6 +188,10 @@ class Hardware(Value, frozen=True, kw_only=True):
         Annotated[str, QUANTITY] | None,
         Meta(description="Memory of one replica, a Kubernetes quantity; by default what weights and KV cache need."),
     ] = None
+    node_selector: Annotated[
+        dict[str, Annotated[str, LABEL_VALUE]],
+        Meta(description="Labels of the nodes that replicas may run on; any node by default."),
+    ] = {}
 
 
 class Parallelism(Value, frozen=True, kw_only=True):
@@ -191,11 +214,18 @@ class Role(Value, frozen=True, kw_only=True):
 
 
 class Workers(Value, frozen=True, kw_only=True):
-    """Workers by role: `serve` for the standard profile, `prefill` and `decode` for the disaggregated one."""
+    """Workers by role: `serve` for the standard profile; `prefill`, `decode` and `both` for the disaggregated one."""
 
     serve: Annotated[Role | None, Meta(description="Workers of the standard profile.")] = None
     prefill: Annotated[Role | None, Meta(description="Workers that compute prompts.")] = None
     decode: Annotated[Role | None, Meta(description="Workers that write answers.")] = None
+    both: Annotated[
+        Role | None,
+        Meta(
+            description="Workers that do either, as requests come: the ratio shifts without a restart. They may stand "
+            "beside the other two roles, or in their place."
+        ),
+    ] = None
 
 
 class Objectives(Value, frozen=True, kw_only=True):
@@ -302,6 +332,14 @@ class HeldField(Value, frozen=True, kw_only=True):
     holder: Annotated[str, Meta(description="The field manager that set it.")]
 
 
+class RoleStatus(Value, frozen=True, kw_only=True):
+    """The workers of one role."""
+
+    name: Annotated[str, Meta(description="serve, prefill, decode or both.")]
+    replicas: Annotated[int, Meta(description="Replicas wanted now; 0 of workers that are on their way out.")] = 0
+    ready_replicas: Annotated[int, Meta(description="Replicas that take requests.")] = 0
+
+
 class LLMServiceStatus(Value, frozen=True, kw_only=True):
     """What became of the service."""
 
@@ -312,6 +350,7 @@ class LLMServiceStatus(Value, frozen=True, kw_only=True):
     model: Annotated[str | None, Meta(description="What clients put in `model`.")] = None
     replicas: Annotated[int, Meta(description="Replicas wanted now.")] = 0
     ready_replicas: Annotated[int, Meta(description="Replicas that take requests.")] = 0
+    roles: Annotated[tuple[RoleStatus, ...], Meta(description="The same by role.")] = ()
     url: Annotated[str | None, Meta(description="Where clients reach the model: an OpenAI base URL.")] = None
     stand_ins: Annotated[tuple[StandIn, ...], Meta(description="What is given instead of what the file asks for.")] = ()
     held: Annotated[

@@ -99,6 +99,8 @@ BOTH_ROLES: Final = "prefill-decode"
 """Values of the role: computes prompts for others alone, answers (also alone), either."""
 KV_LAYOUT_LABEL: Final = "argosy.dev/kv-layout"
 """A hash of all that the KV cache of a pod depends on: caches move between pods of equal values only."""
+WORKERS_LABEL: Final = "argosy.dev/workers"
+"""Which of `spec.workers` of its LLMService a pod is: serve, prefill, decode or both."""
 ENGINE_LABEL: Final = "llm-d.ai/engine-type"
 TEMPLATE_HASH_LABEL: Final = "pod-template-hash"
 
@@ -114,6 +116,8 @@ DECISIONS_PATH: Final = "/debug/decisions"
 MAX_BODY_BYTES: Final = 32 * 1024 * 1024
 """The largest request body that a gateway takes; above it 413."""
 ENGINE_PORT: Final = 18100
+KV_PORT: Final = 5600
+"""Where an engine hands over KV caches to others of its service; vLLM's NIXL side channel has this one."""
 XDS_PORT: Final = 18000
 PICKER_PORT: Final = 9002
 METRICS_PORT: Final = 18090

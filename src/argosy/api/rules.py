@@ -3,6 +3,7 @@
 Only what is wrong everywhere is a fault. What a machine or a version cannot do gets a stand-in from planning.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -10,50 +11,59 @@ from argosy.api.llmservice import LLMService, ReplicaRange, Role
 from argosy.api.names import SYSTEM_NAMESPACE
 from argosy.api.quantity import quantity
 from argosy.api.shape import Fault, Path
+from argosy.api.workers import DISAGGREGATED, WorkersName, workers_of, workload_name
 
 _PLAIN: Final = frozenset({"auto", "f32", "f16", "bf16"})
 _GPU: Final = frozenset({"fp8", "mxfp4", "nvfp4", "int8", "int4", "awq", "gptq", "bitsandbytes"})
 _LLAMA_CPP_ONLY: Final = ("q", "iq", "tq")
 MODEL: Final[Path] = ("spec", "model")
 WORKERS: Final[Path] = ("spec", "workers")
+PROFILE: Final[Path] = ("spec", "serving", "profile")
+_LABEL_KEY: Final = re.compile(
+    r"(?=.{1,253}/|[^/]+$)([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+)
 
 
 def service_faults(service: LLMService) -> Iterator[Fault]:
     """Give what is wrong with one service by itself."""
     yield from _name_faults(service)
     yield from _model_faults(service)
-    for name in ("serve", "prefill", "decode"):
-        role: Role | None = getattr(service.spec.workers, name)
-        if role is not None:
-            yield from _role_faults(role, (*WORKERS, name))
-    yield from _profile_faults(service)
+    for name, role in _roles(service, "serve", *DISAGGREGATED):
+        yield from _role_faults(role, (*WORKERS, name))
+    if service.spec.serving.profile == "disaggregated":
+        yield from _profile_faults(service)
+        yield from _pair_faults(service)
     yield from _rollout_faults(service)
     yield from _failover_faults(service)
 
 
 def clashes(services: Iterable[LLMService]) -> Iterator[tuple[int, Fault]]:
     """Give what is wrong between services, as (index of the later service, fault)."""
-    keys: dict[str, int] = {}
-    models: dict[str, str] = {}
+    keys: set[str] = set()
+    holders: dict[tuple[str, ...], str] = {}
     for index, service in enumerate(services):
         key = str(service.key)
         if key in keys:
             yield index, Fault(path=("metadata", "name"), reason=f"{key} is there twice", fix="give it another name")
             continue
-        keys[key] = index
-        names = [(service.model_name, (*MODEL, "name"))]
-        names += [(a.name, (*MODEL, "adapters", i, "name")) for i, a in enumerate(service.spec.model.adapters)]
-        for name, path in names:
-            other = models.setdefault(name, key)
+        keys.add(key)
+        for claim, path, what, fix in _claims(service):
+            other = holders.setdefault(claim, key)
             if other != key:
-                yield (
-                    index,
-                    Fault(
-                        path=path,
-                        reason=f'the model name "{name}" belongs to service {other} already',
-                        fix="give the model another name; clients choose by it",
-                    ),
-                )
+                reason = f'{what} "{claim[-1]}" belongs to service {other} already'
+                yield index, Fault(path=path, reason=reason, fix=fix)
+
+
+def _claims(service: LLMService) -> Iterator[tuple[tuple[str, ...], Path, str, str]]:
+    """Give the names that no other service may have: the name with where it counts, its path, what it is, a fix."""
+    for workers in workers_of(service):
+        name = workload_name(service.metadata.name, workers)
+        where = ("workload", service.key.namespace)
+        yield (*where, name), ("metadata", "name"), "the workload", "give one of the two another name"
+    names: list[tuple[str, Path]] = [(service.model_name, (*MODEL, "name"))]
+    names += [(a.name, (*MODEL, "adapters", i, "name")) for i, a in enumerate(service.spec.model.adapters)]
+    for name, path in names:
+        yield ("model", name), path, "the model name", "give the model another name; clients choose by it"
 
 
 def _name_faults(service: LLMService) -> Iterator[Fault]:
@@ -113,17 +123,53 @@ def _role_faults(role: Role, path: Path) -> Iterator[Fault]:
         if value is not None and quantity(value) <= 0:
             yield Fault(path=(*path, "hardware", name), reason="is nothing", fix="write more than 0, or leave it out")
 
+    for key in role.hardware.node_selector:
+        if not _LABEL_KEY.fullmatch(key):
+            yield Fault(
+                path=(*path, "hardware", "nodeSelector", key),
+                reason="is no name of a label",
+                fix="write NAME or DOMAIN/NAME, NAME of at most 63 letters, digits and -_. between them",
+            )
+
+
+def _roles(service: LLMService, *names: WorkersName) -> Iterator[tuple[WorkersName, Role]]:
+    """Give those of the roles that the file has."""
+    found = ((name, getattr(service.spec.workers, name)) for name in names)
+    return ((name, role) for name, role in found if role is not None)
+
 
 def _profile_faults(service: LLMService) -> Iterator[Fault]:
-    workers = service.spec.workers
-    if service.spec.serving.profile == "disaggregated" and (workers.prefill is None) != (workers.decode is None):
-        missing = "prefill" if workers.prefill is None else "decode"
+    """Give what keeps a service from being split into roles."""
+    there = {name for name, _ in _roles(service, *DISAGGREGATED)}
+    if there in ({"prefill"}, {"decode"}):
+        (missing,) = {"prefill", "decode"} - there
         yield Fault(
             path=WORKERS,
             reason=f"the disaggregated profile has two roles, and {missing} is missing",
-            fix=f"write workers.{missing}, or neither for one replica of each",
-            reads=(("spec", "serving", "profile"),),
+            fix=f"write workers.{missing}, or neither for one replica of each, or workers.both",
+            reads=(PROFILE,),
         )
+    if service.spec.engine.name == "simulated":
+        yield Fault(
+            path=("spec", "engine", "name"),
+            reason="simulated moves no KV cache from worker to worker",
+            fix="choose llama.cpp, vllm or sglang, or write serving.profile: standard",
+            reads=(PROFILE,),
+        )
+
+
+def _pair_faults(service: LLMService) -> Iterator[Fault]:
+    """Give what makes the KV caches of two roles differ: they would never pair."""
+    roles = list(_roles(service, *DISAGGREGATED))
+    for name, role in roles[1:]:
+        first, reference = roles[0]
+        if role.parallelism != reference.parallelism:
+            yield Fault(
+                path=(*WORKERS, name, "parallelism"),
+                reason=f"differs from that of workers.{first}, so that KV caches cannot move between them",
+                fix="write the same for both",
+                reads=((*WORKERS, first, "parallelism"), PROFILE),
+            )
 
 
 def _rollout_faults(service: LLMService) -> Iterator[Fault]:

@@ -9,6 +9,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+from argosy.api.workers import workload_names
 from argosy.apps.local.state import StateDirectory, disk_error
 from argosy.base.errors import NotNow, UserError
 from argosy.cli.options import WHERE, add_place, state_directory
@@ -116,7 +117,8 @@ def _files(folder: Path, name: str | None) -> list[Path]:
         return files
     namespace, _, bare = name.rpartition("/")
     inside = [file for file in files if namespace in ("", file.parent.name)]
-    return [file for file in inside if file.stem == bare or file.stem.rpartition("-")[0] in (bare, f"argosy-{bare}")]
+    workloads = (*workload_names(bare), f"argosy-{bare}")
+    return [file for file in inside if file.stem == bare or file.stem.rpartition("-")[0] in workloads]
 
 
 def _print_lines(file: Path, lines: list[bytes], *, prefixed: bool) -> None:

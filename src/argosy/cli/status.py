@@ -103,10 +103,13 @@ def _show_service(console: Any, service: "ServiceView", *, on_cluster: bool) -> 
     name = service.name if service.namespace == "default" else f"{service.namespace}/{service.name}"
     console.print(f"{name}  model {service.model}  {service.message}  requests: {_number(service.requests)}")
     if service.replicas:
-        table = _table("  replica", _place_column(on_cluster), "endpoint", "picks", "restarts", "state")
+        split = any(replica.role not in ("", "serve") for replica in service.replicas)
+        roles = ("role",) if split else ()
+        table = _table("  replica", *roles, _place_column(on_cluster), "endpoint", "picks", "restarts", "state")
         for replica in service.replicas:
             table.add_row(
                 f"  {replica.name}",
+                *((replica.role,) if split else ()),
                 _where(replica, on_cluster=on_cluster),
                 replica.address or "",
                 _number(replica.picks),

@@ -8,7 +8,10 @@ from argosy.cli.options import add_files, add_place, files_of
 from argosy.cli.places import Place, names_a_place, place
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from argosy.api.files import Reading
+    from argosy.decide.planning.stand_ins import ServedRole
 
 EXAMPLES = """examples:
   argosy validate examples/smollm2.yaml
@@ -62,12 +65,19 @@ def _show(reading: "Reading", *, strict: bool) -> None:
     for each in all_served:
         source = each.service.spec.model.source
         known = "weights checked" if source in weights else "weights are not on this machine: not checked"
-        replicas = f"{each.replicas} replica{'' if each.replicas == 1 else 's'}"
+        replicas = _replicas(each.roles)
         given = f", {len(each.stand_ins)} stand-ins" if each.stand_ins else ""
         print(f'{each.service.key}: valid, model "{each.service.model_name}", {replicas}, {known}{given}')
     table = stand_in_table(by_name(stand_ins))
     if table:
         print(f"\nOn this machine stand-ins would be given:\n{table}")
+
+
+def _replicas(roles: "Sequence[ServedRole]") -> str:
+    counts = {role.name: role.replicas for role in roles}
+    if counts.keys() == {"serve"}:
+        return f"{counts['serve']} replica{'' if counts['serve'] == 1 else 's'}"
+    return f"{' and '.join(f'{count} {name}' for name, count in counts.items())} workers"
 
 
 async def _rehearse(found: Place, reading: "Reading") -> None:

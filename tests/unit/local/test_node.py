@@ -53,10 +53,10 @@ async def test_a_pod_without_an_address_says_so_and_starts_when_there_is_one(
     machine = Machine(state=state, commands={"sleeper": SLEEPER}, environment={})
     async with asyncio.TaskGroup() as group:
         node = Node(store, machine, group, now=lambda: "2026-01-01T00:00:00Z", woken=lambda: None)
-        assert await node.sync([pod], (), ())
+        assert await node.sync([pod], (), (), share=1)
         assert "no loopback address" in (await read(store)).status.conditions[0].message
         held.close()
-        assert not await node.sync([pod], (), ())
+        assert not await node.sync([pod], (), (), share=1)
         await until(lambda: is_ready(store))
         await node.stop_all()
 

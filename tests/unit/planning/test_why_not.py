@@ -34,7 +34,7 @@ from harness.specs import service
 def verdict(**changed: Any) -> Verdict:
     """Of a service that serves, unless something of the evidence is changed."""
     way = {key: changed.pop(key) for key in tuple(changed) if key in Way.__struct_fields__}
-    fields = {"name": "m", "service": served(), "deployment": made(), "pods": (pod(),), "way": replace(WAY, **way)}
+    fields = {"name": "m", "service": served(), "deployments": (made(),), "pods": (pod(),), "way": replace(WAY, **way)}
     return why_not(Evidence(**{**fields, **changed}))
 
 
@@ -68,7 +68,7 @@ YOUNGER = served(name="younger", creation_timestamp="2027")
         (
             {
                 "service": served(said("Planned", "False", "ForeignObject", "Deployment default/m is there already.")),
-                "deployment": made(replicas=0),
+                "deployments": (made(replicas=0),),
             },
             "It cannot be planned: Deployment default/m is there already.",
             "correct the file",
@@ -78,10 +78,10 @@ YOUNGER = served(name="younger", creation_timestamp="2027")
             'The model name "m" belongs to the older service default/older.',
             "spec.model.name",
         ),
-        ({"deployment": None}, "Its Deployment has not been made.", "argosy logs operator"),
-        ({"deployment": made(replicas=0), "pods": ()}, "It has no replicas, as asked.", "raise"),
+        ({"deployments": ()}, "Its Deployment has not been made.", "argosy logs operator"),
+        ({"deployments": (made(replicas=0),), "pods": ()}, "It has no replicas, as asked.", "raise"),
         (
-            {"deployment": made(conditions=(said("ReplicaFailure", message="exceeded quota: q."),)), "pods": ()},
+            {"deployments": (made(conditions=(said("ReplicaFailure", message="exceeded quota: q."),)),), "pods": ()},
             "Its pods may not be made: exceeded quota: q.",
             "quota",
         ),
@@ -337,13 +337,13 @@ def test_a_class_of_somebody_elses_name_is_not_looked_for() -> None:
 
 def test_what_stands_in_the_place_of_an_object_is_not_judged_as_the_services_own() -> None:
     planned = said("Planned", "False", "ForeignObject", "Deployment default/m is there already.")
-    found = verdict(service=served(planned), deployment=made(replicas=0), pods=())
+    found = verdict(service=served(planned), deployments=(made(replicas=0),), pods=())
     assert not any("replicas" in each.sentence for each in found.findings)
 
 
 def test_a_pool_of_somebody_elses_pods_is_walked_without_a_service() -> None:
-    assert verdict(service=None, deployment=None).serves
-    empty = verdict(service=None, deployment=None, pods=())
+    assert verdict(service=None, deployments=()).serves
+    empty = verdict(service=None, deployments=(), pods=())
     assert empty.sentence == "m does not serve: No pod of it is ready."
 
 

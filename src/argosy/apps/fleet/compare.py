@@ -16,9 +16,11 @@ from argosy import __version__
 from argosy.api.files import Reading
 from argosy.api.kubernetes import Deployment
 from argosy.api.llmservice import LLMService, StoredService
-from argosy.api.names import SYSTEM_NAMESPACE
+from argosy.api.names import SERVICE_LABEL, SYSTEM_NAMESPACE
 from argosy.api.objects import Key, Object, decode, encode
+from argosy.api.policy import PodDisruptionBudget
 from argosy.api.stored import service_of
+from argosy.api.workers import workload_names
 from argosy.apps.fleet.change import Rehearsed, refuse_taken_names, rehearse
 from argosy.apps.fleet.fleet import Fleet
 from argosy.decide.planning.capabilities import Capabilities, Weights
@@ -93,16 +95,22 @@ def _typed(plain: Any) -> LLMService | None:
 
 
 async def _observed(fleet: Fleet, key: Key, notes: list[str]) -> tuple[Object, ...] | None:
-    """Give the objects of a service's name; None where this user may not read them."""
+    """Give the objects of a service's names; None where this user may not read them."""
     found: list[Object] = []
     try:
         for kind in REMOVABLE:
-            obj = await fleet.store.get(kind, key)
-            found += [] if obj is None else [obj]
+            names = workload_names(key.name) if kind in (Deployment, PodDisruptionBudget) else (key.name,)
+            there = [await fleet.store.get(kind, Key(key.namespace, name)) for name in names]
+            found += [obj for obj in there if obj is not None and _is_of(obj, key)]
     except Withheld as error:
         notes.append(f"{key}: what is there of its objects is unknown: {error}")
         return None
     return tuple(found)
+
+
+def _is_of(obj: Object, service: Key) -> bool:
+    """Whether an object is a service's: of the names of its workloads others may have one."""
+    return obj.key == service or obj.metadata.labels.get(SERVICE_LABEL) == service.name
 
 
 async def _operator(fleet: Fleet, notes: list[str]) -> str | None:

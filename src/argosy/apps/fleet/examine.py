@@ -22,6 +22,7 @@ from argosy.api.kubernetes import Deployment, Pod
 from argosy.api.llmservice import StoredService
 from argosy.api.names import COMPONENT, MODEL_HEADER, SERVICE_LABEL, SYSTEM_NAMESPACE
 from argosy.api.objects import K, Key
+from argosy.api.workers import workload_names
 from argosy.apps.fleet.fleet import Fleet
 from argosy.apps.fleet.model_api import open_model_api
 from argosy.base.errors import NotNow, PeerError
@@ -122,7 +123,7 @@ class _Look:
             name=subject.name,
             service=service,
             rivals=tuple(each for each in services if service and each.model_name == service.model_name),
-            deployment=await self._get(Deployment, service.key) if service else None,
+            deployments=await self._deployments(service.key) if service else (),
             pods=pods,
             told=await self._told(pods),
             way=await self._way(route, pool),
@@ -178,6 +179,11 @@ class _Look:
             return ()
         listed = await self.list(Pod, namespace)
         return tuple(pod for pod in listed if wanted.items() <= pod.metadata.labels.items())
+
+    async def _deployments(self, service: Key) -> tuple[Deployment, ...]:
+        names = workload_names(service.name)
+        found = [await self._get(Deployment, Key(service.namespace, name)) for name in names]
+        return tuple(each for each in found if each and each.metadata.labels.get(SERVICE_LABEL) == service.name)
 
     async def _told(self, pods: Iterable[Pod]) -> dict[str, Told]:
         """Read Events and last words of pods that are not ready, on a cluster; a laptop's pods say them themselves."""

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from argosy.api.kubernetes import Pod
-from argosy.api.names import COMPONENT, SERVICE_LABEL, SYSTEM_NAMESPACE
+from argosy.api.names import COMPONENT, SERVICE_LABEL, SYSTEM_NAMESPACE, WORKERS_LABEL
 from argosy.api.objects import Key
 from argosy.apps.fleet.fleet import Fleet
 from argosy.base.errors import CallerError, PeerError
@@ -46,7 +46,8 @@ def chosen(pods: Iterable[Pod], name: str | None, namespace: str | None) -> tupl
         labels = pod.metadata.labels
         component = labels.get(COMPONENT) if pod.metadata.namespace == SYSTEM_NAMESPACE else None
         inside = within in (None, pod.metadata.namespace)
-        names = {pod.metadata.name, labels.get(SERVICE_LABEL)} if inside else {None}
+        service, workers = labels.get(SERVICE_LABEL), labels.get(WORKERS_LABEL)
+        names = {pod.metadata.name, service, f"{service}-{workers}"} if inside else {None}
         names |= {component, pod.metadata.name} if component else set()
         ours = component is not None or (inside and SERVICE_LABEL in labels)
         if (wanted.name in names) if name else ours:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from argosy.api.kubernetes import Deployment, Pod, PodSpec, PodStatus, Service
-from argosy.api.names import ENGINE_LABEL, ENGINE_PORT, METRICS_PORT, PICKER_PORT, SERVICE_LABEL, XDS_PORT
+from argosy.api.names import ENGINE_LABEL, ENGINE_PORT, KV_PORT, METRICS_PORT, PICKER_PORT, SERVICE_LABEL, XDS_PORT
 from argosy.api.objects import Condition, Key
 from argosy.api.quantity import quantity
 from argosy.apps.local.deployments import NODE
@@ -27,7 +27,7 @@ from argosy.edge.kube.port import NotFound, ObjectStore
 from argosy.edge.processes.addresses import LoopbackAddresses, NoAddress, bindable, candidates
 from argosy.edge.processes.pods import LocalCommand, PodProcess, PodSetting
 
-POD_PORTS = (ENGINE_PORT, XDS_PORT, PICKER_PORT, METRICS_PORT, ADMIN_PORT)
+POD_PORTS = (ENGINE_PORT, KV_PORT, XDS_PORT, PICKER_PORT, METRICS_PORT, ADMIN_PORT)
 """Ports that pods listen on: an address is free when nobody holds any of them, on that address or on all."""
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "OPENBLAS_CORETYPE")
 """Variables of the supervisor that its processes get too; no other leaves it, so that no secret does."""
@@ -75,16 +75,19 @@ class Node:
         return self._addresses.of(str(pod))
 
     async def sync(
-        self, pods: Iterable[Pod], services: tuple[Service, ...], deployments: tuple[Deployment, ...]
+        self, pods: Iterable[Pod], services: tuple[Service, ...], deployments: tuple[Deployment, ...], *, share: int
     ) -> bool:
-        """Start and stop processes so that they are the store's pods; say whether one is left to be tried again."""
+        """Start and stop processes so that they are the store's pods; say whether one is left to be tried again.
+
+        `share` is `cpu_share`'s.
+        """
         wanted = {pod.key: pod for pod in pods if pod.spec.node_name == NODE}
         for key, process in list(self._pods.items()):
             pod = wanted.get(key)
             if pod is None or pod.metadata.uid != process.pod.metadata.uid:
                 self._begin_stop(key)
         self._waiting &= wanted.keys()
-        share, left_off = cpu_share(deployments), False
+        left_off = False
         for key, pod in wanted.items():
             if key in self._stopping:
                 if key not in self._waiting:

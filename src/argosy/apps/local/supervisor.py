@@ -13,7 +13,7 @@ import contextlib
 import logging
 import random
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 import msgspec
 
@@ -21,7 +21,7 @@ from argosy.api.gateway import Gateway
 from argosy.api.kinds import KINDS
 from argosy.api.kubernetes import Deployment, Pod, Service
 from argosy.api.llmservice import LLMService
-from argosy.api.objects import Object
+from argosy.api.objects import Key, Object
 from argosy.apps.local.deployments import pod_changes
 from argosy.apps.local.images import local_commands
 from argosy.apps.local.node import Machine, Node, cpu_limit, cpu_share
@@ -118,9 +118,9 @@ async def _reconcile(store: InMemoryStore, node: Node, setting: Setting, known: 
     """Do one pass; say whether something has to be tried again without a change."""
     services = (await store.list(LLMService)).items
     planned = await _apply_plan(store, services, setting, known)
-    await _apply_deployments(store, node)
+    share = await _apply_deployments(store, node, planned.leaving)
     pods, deployments = (await store.list(Pod)).items, (await store.list(Deployment)).items
-    left_off = await node.sync(pods, (await store.list(Service)).items, deployments)
+    left_off = await node.sync(pods, (await store.list(Service)).items, deployments, share=share)
     deployments, pods = (await store.list(Deployment)).items, (await store.list(Pod)).items
     url = gateway_url(installation_gateway((await store.list(Gateway)).items), otherwise=BIND_ADDRESS)
     for service in statuses(services, planned, deployments, pods, now=rfc3339_now(), url=url):
@@ -152,11 +152,16 @@ async def _apply_plan(
     return planned
 
 
-async def _apply_deployments(store: InMemoryStore, node: Node) -> None:
+async def _apply_deployments(store: InMemoryStore, node: Node, leaving: Container[Key]) -> int:
+    """Make and remove pods, and give the CPUs of each engine.
+
+    Those that are `leaving` stay as they are until they go, and have no part in the CPUs of those that stay.
+    """
     pods = (await store.list(Pod)).items
     deployments = (await store.list(Deployment)).items
-    share = cpu_share(deployments)
-    for deployment in deployments:
+    coming = [deployment for deployment in deployments if deployment.key not in leaving]
+    share = cpu_share(coming)
+    for deployment in coming:
         cpus = cpu_limit(deployment.spec.template.spec, share)
         changes = pod_changes(deployment, pods, cpus=cpus, draining=node.draining)
         uids = {pod.key: pod.metadata.uid for pod in pods}
@@ -170,3 +175,4 @@ async def _apply_deployments(store: InMemoryStore, node: Node) -> None:
         owners = {reference.uid for reference in pod.metadata.owner_references if reference.kind == Deployment.KIND}
         if owners and not owners & alive:
             await store.delete(Pod, pod.key, uid=pod.metadata.uid)
+    return share

@@ -2,7 +2,8 @@
 
 Rules of this file:
 
-- A service's objects have its name, so their key is its key; its pods carry its label.
+- A service's objects have its name, so their key is its key, or a name made of it and a role's; its pods carry its
+  label.
 - Pods are indexed by service and model names by service as changes are noted, never by searching: a cluster has
   thousands of each.
 """
@@ -21,6 +22,7 @@ from argosy.api.objects import Key, Object
 from argosy.api.policy import NetworkPolicy, PodDisruptionBudget
 from argosy.api.shape import Fault
 from argosy.api.stored import service_of
+from argosy.api.workers import services_of, workload_names
 from argosy.decide.planning.claims import Claims
 from argosy.decide.planning.installation import GATEWAY_NAME
 from argosy.decide.planning.status import gateway_url
@@ -30,6 +32,8 @@ OWNED: Final = (
     ServiceAccount, NetworkPolicy, Service, Deployment, PodDisruptionBudget, InferencePool, HTTPRoute,
 )  # fmt: skip
 """Kinds of objects that a service owns."""
+WORKLOADS: Final = (Deployment, PodDisruptionBudget)
+"""Those of which there is one for each role."""
 KINDS: Final = (StoredService, *OWNED, Pod, Gateway, EndpointSlice)
 
 
@@ -64,6 +68,8 @@ class Mirror:
                 due |= self._note_pod(key)
             elif kind is Gateway:
                 due |= self._note_gateway(key)
+            elif kind in WORKLOADS:
+                due |= {Key(key.namespace, service) for service in services_of(key.name)}
             elif kind is not EndpointSlice:
                 due.add(key)
             if kind is InferencePool or (kind in (Service, EndpointSlice) and key.name.startswith(PICKER_SERVICE)):
@@ -83,8 +89,8 @@ class Mirror:
         return None if stored is None or stored.metadata.deletion_timestamp is not None else stored
 
     def owned(self, key: Key) -> tuple[Object, ...]:
-        """Give the objects of a service's name, of the kinds that services own."""
-        found = (self._cache.get(kind, key) for kind in OWNED)
+        """Give the objects of a service's names, of the kinds that services own."""
+        found = (self._cache.get(kind, each) for kind in OWNED for each in names_of(kind, key))
         return tuple(obj for obj in found if obj is not None)
 
     def pods(self, key: Key) -> tuple[Pod, ...]:
@@ -129,6 +135,13 @@ class Mirror:
             return set()
         self._url = url
         return {stored.key for stored in self._cache.all(StoredService)}
+
+
+def names_of(kind: type[Object], service: Key) -> tuple[Key, ...]:
+    """Give the names that objects of a service may have."""
+    if kind not in WORKLOADS:
+        return (service,)
+    return tuple(Key(service.namespace, name) for name in workload_names(service.name))
 
 
 def read_service(stored: StoredService | None) -> LLMService | tuple[Fault, ...] | None:

@@ -17,7 +17,7 @@ from argosy.api.kubernetes import Deployment
 from argosy.api.llmservice import HeldField, LLMService, LLMServiceStatus, StoredService
 from argosy.api.objects import Condition, Key, Object
 from argosy.api.shape import Fault, dotted
-from argosy.apps.operator.mirror import Mirror, read_service
+from argosy.apps.operator.mirror import Mirror, names_of, read_service
 from argosy.apps.operator.starts import Starts
 from argosy.base.errors import Refused
 from argosy.decide.planning.capabilities import Capabilities
@@ -72,10 +72,12 @@ class Services:
         rejected: Rejected | None = None
         if problem is None:
             try:
-                held = await self._carry_out(planned)
+                held = await self._carry_out(key, planned)
             except Rejected as error:
                 rejected, problem = error, Refused(by="Rejected", why=f"The cluster refuses an object: {error}.")
-        await self._report(stored, Situation(stand_ins=planned.stand_ins, held=held, problem=problem))
+        await self._report(
+            stored, Situation(stand_ins=planned.stand_ins, held=held, problem=problem, leaving=planned.leaving)
+        )
         if rejected is not None:
             raise rejected
 
@@ -94,20 +96,21 @@ class Services:
             return Refused(by="ForeignObject", why=why)
         return None
 
-    async def _carry_out(self, planned: ServicePlan) -> tuple[HeldField, ...]:
+    async def _carry_out(self, key: Key, planned: ServicePlan) -> tuple[HeldField, ...]:
         held: list[HeldField] = []
         for change in planned.changes:
             if change.delete:
                 await self._store.delete(type(change.object), change.object.key, uid=change.object.metadata.uid)
             else:
-                held += await self._retake(change)
+                held += await self._retake(key, change)
         return tuple(held)
 
-    async def _retake(self, change: Change) -> tuple[HeldField, ...]:
+    async def _retake(self, key: Key, change: Change) -> tuple[HeldField, ...]:
         """Write an object, unless it is as it was when the difference turned out to be somebody else's."""
         obj = change.object
         name = (type(obj), obj.key)
-        there = next((each for each in self._mirror.owned(obj.key) if type(each) is type(obj)), None)
+        owned = self._mirror.owned(key)
+        there = next((each for each in owned if (type(each), each.key) == name), None)
         seen = (obj.metadata.annotations.get(MARK), there.metadata.resource_version if there else None)
         known = self._held.get(name)
         if known is not None and known[0] == seen:
@@ -126,10 +129,10 @@ class Services:
         """Write the status, when it has changed, and tell of turns for better or worse."""
         key = stored.key
         pods = self._mirror.pods(key)
-        deployment = next((each for each in self._mirror.owned(key) if _is_workload(each, stored)), None)
+        deployments = tuple(each for each in self._mirror.owned(key) if _is_workload(each, stored))
         situation = msgspec.structs.replace(
             this,
-            deployment=deployment,
+            deployments=deployments,
             pods=pods,
             start=self._starts.of(key, pods, stored.status.start),
             url=self._mirror.url,
@@ -155,7 +158,7 @@ class Services:
     def _forget(self, key: Key) -> None:
         self._starts.forget(key)
         self._told.pop(key, None)
-        for name in [name for name in self._held if name[1] == key]:
+        for name in [name for name in self._held if name[1] in names_of(name[0], key)]:
             del self._held[name]
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from argosy.api.extensions import CustomResourceDefinition
 from argosy.api.kubernetes import Deployment, Pod
+from argosy.api.llmservice import RoleStatus
 from argosy.api.names import INSTANCE, MANAGED_BY
 from argosy.api.objects import Object
 from argosy.api.records import Record
@@ -110,5 +111,7 @@ def unavailable(deployments: Iterable[Deployment], pods: Iterable[Pod]) -> dict[
         seen = (status.observed_generation or 0) >= (deployment.metadata.generation or 0)
         if not (seen and status.updated_replicas == status.replicas == status.available_replicas == wanted):
             mine = [pod for pod in pods if pod.metadata.labels.get(INSTANCE) == name]
-            waiting[name] = sentence(wanted, status.available_replicas, mine)
+            waiting[name] = sentence(
+                [RoleStatus(name="serve", replicas=wanted, ready_replicas=status.available_replicas)], mine
+            )
     return waiting

@@ -13,7 +13,7 @@ import msgspec
 from argosy.api.gateway import Gateway
 from argosy.api.kubernetes import Pod
 from argosy.api.llmservice import LLMService, StandIn, StoredService
-from argosy.api.names import COMPONENT, ENGINE_PORT, SERVICE_LABEL, SYSTEM_NAMESPACE
+from argosy.api.names import COMPONENT, ENGINE_PORT, SERVICE_LABEL, SYSTEM_NAMESPACE, WORKERS_LABEL
 from argosy.api.objects import Condition, Key
 from argosy.decide.planning.installation import GATEWAY_NAME
 from argosy.decide.planning.pod_sentences import why_not_ready
@@ -44,10 +44,12 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 class Replica(msgspec.Struct, frozen=True, kw_only=True):
     """A worker of a service.
 
-    `address` is its endpoint, `picks` the requests that the picker sent there, None when that is not known.
+    `role` is the field of `spec.workers` that it is one of, empty where it does not say; `address` is its endpoint,
+    `picks` the requests that the picker sent there, None when that is not known.
     """
 
     name: str
+    role: str
     pid: int | None
     node: str | None
     address: str | None
@@ -240,6 +242,7 @@ def _replica(pod: Pod, picker: Samples) -> Replica:
     address = f"{pod.status.pod_ip}:{ENGINE_PORT}" if pod.status.pod_ip else None
     return Replica(
         name=pod.metadata.name,
+        role=pod.metadata.labels.get(WORKERS_LABEL, ""),
         pid=_pid(pod),
         node=pod.spec.node_name,
         address=address,

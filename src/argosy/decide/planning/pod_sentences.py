@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from argosy.api.kubernetes import Pod
+from argosy.api.llmservice import RoleStatus
 from argosy.api.names import SERVICE_LABEL
 
 MAX_NAMED: Final = 3
@@ -14,17 +15,30 @@ _FAILURES: Final = (
 )  # fmt: skip
 
 
-def sentence(wanted: int, ready: int, pods: list[Pod]) -> str:
-    """Say how many are ready, and of the others why not."""
+def sentence(roles: Iterable[RoleStatus], pods: Iterable[Pod]) -> str:
+    """Say how many of each role are ready, and of the others why not. Roles that want none are not spoken of."""
+    roles = [role for role in roles if role.replicas]
     waiting = [pod for pod in pods if not pod.ready]
-    count = f"{ready} of {wanted} replica{'' if wanted == 1 else 's'} ready"
-    if ready < wanted and not waiting:
+    count = " and ".join(_count(role) for role in roles)
+    several = sum(role.replicas for role in roles) != 1
+    kind = "replica" if [role.name for role in roles] == ["serve"] else "worker"
+    count = f"{count} {kind}{'s' if several else ''} ready"
+    if not waiting and any(role.ready_replicas < role.replicas for role in roles):
         return f"{count}: pods are being made."
     if not waiting:
         return f"{count}."
     reasons = "; ".join(f"{pod.metadata.name} {why_not_ready(pod)}" for pod in waiting[:MAX_NAMED])
     more = f"; {len(waiting) - MAX_NAMED} more" if len(waiting) > MAX_NAMED else ""
     return f"{count}: {reasons}{more}."
+
+
+def _count(role: RoleStatus) -> str:
+    return f"{role.ready_replicas} of {role.replicas}{adjective(role.name)}"
+
+
+def adjective(workers: str) -> str:
+    """Give what workers of a role are called, with a space before it; nothing for those that do all of a request."""
+    return {"serve": "", "both": " prefill-decode"}.get(workers, f" {workers}")
 
 
 def why_not_ready(pod: Pod) -> str:

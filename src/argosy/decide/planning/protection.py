@@ -2,11 +2,12 @@
 
 from typing import Final
 
-from argosy.api.kubernetes import LabelSelector
-from argosy.api.names import COMPONENT, PART_OF, SERVICE_LABEL
+from argosy.api.kubernetes import Deployment, LabelSelector
+from argosy.api.names import COMPONENT, KV_PORT, PART_OF, SERVICE_LABEL, WORKERS_LABEL
 from argosy.api.objects import ObjectMeta
 from argosy.api.policy import (
     NetworkPolicy,
+    NetworkPolicyEgressRule,
     NetworkPolicyIngressRule,
     NetworkPolicyPeer,
     NetworkPolicyPort,
@@ -19,27 +20,38 @@ CALLERS: Final = ("envoy", "picker", "operator")
 """Components that call engines: with requests, for their load, and for the times of their start."""
 
 
-def disruption_budgets(metadata: ObjectMeta, replicas: int) -> tuple[PodDisruptionBudget, ...]:
-    """Let a drain take one replica at a time; one replica alone has no budget, which would block drains for ever."""
-    if replicas <= 1:
+def disruption_budget(deployment: Deployment) -> tuple[PodDisruptionBudget, ...]:
+    """Let a drain take one replica at a time; one replica alone has no budget, which would block drains for ever.
+
+    No pod has two: Kubernetes would evict it by none.
+    """
+    if deployment.spec.replicas <= 1:
         return ()
-    spec = PodDisruptionBudgetSpec(selector=_engines(metadata), max_unavailable=1)
-    return (PodDisruptionBudget(metadata=metadata, spec=spec),)
+    labels = deployment.spec.template.metadata.labels
+    mine = LabelSelector(match_labels={name: labels[name] for name in (SERVICE_LABEL, WORKERS_LABEL)})
+    spec = PodDisruptionBudgetSpec(selector=mine, max_unavailable=1)
+    return (PodDisruptionBudget(metadata=deployment.metadata, spec=spec),)
 
 
 def engine_reachability(metadata: ObjectMeta) -> NetworkPolicy:
-    """Let Argosy's own and pods of the service's namespace reach the engines' port, and engines reach nobody."""
+    """Let Argosy's own and pods of the service's namespace reach the engines' port, and engines reach one another.
+
+    What one engine hands over to another, none but they may fetch: it is what clients have written.
+    """
     everywhere = LabelSelector()
     callers = (LabelSelector(match_labels={PART_OF: "argosy", COMPONENT: component}) for component in CALLERS)
-    peers = [NetworkPolicyPeer(namespace_selector=everywhere, pod_selector=caller) for caller in callers]
+    askers = [NetworkPolicyPeer(namespace_selector=everywhere, pod_selector=caller) for caller in callers]
     rule = NetworkPolicyIngressRule(
-        from_=(*peers, NetworkPolicyPeer(pod_selector=everywhere)), ports=(NetworkPolicyPort(port="http"),)
+        from_=(*askers, NetworkPolicyPeer(pod_selector=everywhere)), ports=(NetworkPolicyPort(port="http"),)
     )
+    engines = LabelSelector(match_labels={SERVICE_LABEL: metadata.name})
+    peers, handed = (NetworkPolicyPeer(pod_selector=engines),), (NetworkPolicyPort(port=KV_PORT),)
     return NetworkPolicy(
         metadata=metadata,
-        spec=NetworkPolicySpec(pod_selector=_engines(metadata), policy_types=("Ingress", "Egress"), ingress=(rule,)),
+        spec=NetworkPolicySpec(
+            pod_selector=engines,
+            policy_types=("Ingress", "Egress"),
+            ingress=(rule, NetworkPolicyIngressRule(from_=peers, ports=handed)),
+            egress=(NetworkPolicyEgressRule(to=peers, ports=handed),),
+        ),
     )
-
-
-def _engines(metadata: ObjectMeta) -> LabelSelector:
-    return LabelSelector(match_labels={SERVICE_LABEL: metadata.name})

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from argosy.api.disaggregation import DEFAULT_THRESHOLD_TOKENS, Disaggregation
 from argosy.api.llmservice import (
     Hardware,
     LLMService,
@@ -27,17 +28,26 @@ from argosy.api.llmservice import (
     StandIn,
 )
 from argosy.api.quantity import quantity
+from argosy.api.workers import ALL_WORKERS, WorkersName, workers_of
 from argosy.decide.planning.capabilities import DEVICE, EMBEDDED, ENGINE, SCHEMES, Capabilities, Weights
 from argosy.engines import llama_cpp
 
 
+class ServedRole(NamedTuple):
+    """Workers that do the same, as they are served."""
+
+    name: WorkersName
+    replicas: int
+    hardware: Hardware
+
+
 class Served(NamedTuple):
-    """A service as it is served: model and engine in `service`, and what each of its workers gets."""
+    """A service as it is served: model and engine in `service`, its workers by role, and how they share requests."""
 
     service: LLMService
     weights: Weights | None
-    replicas: int
-    hardware: Hardware
+    roles: tuple[ServedRole, ...]
+    policy: Disaggregation | None
     stand_ins: tuple[StandIn, ...]
     image_registry: str = ""
 
@@ -52,9 +62,12 @@ def served(service: LLMService, capabilities: Capabilities, weights: Mapping[str
         known = EMBEDDED
     spec, more = _context(spec, known)
     found += _quantization(spec, known) + more
-    replicas, hardware, more = _workers(spec, capabilities)
+    policy, more = _policy(spec.serving)
+    found += more
+    service = replace(service, spec=spec)
+    roles, more = _roles(service, capabilities)
     found += more + _later(spec)
-    return Served(replace(service, spec=spec), known, replicas, hardware, tuple(found), capabilities.image_registry)
+    return Served(service, known, roles, policy, tuple(found), capabilities.image_registry)
 
 
 def words(value: Any) -> str:
@@ -112,43 +125,75 @@ def _context(spec: LLMServiceSpec, weights: Weights | None) -> tuple[LLMServiceS
     return replace(spec, engine=replace(spec.engine, context_tokens=most)), found
 
 
-def _workers(spec: LLMServiceSpec, capabilities: Capabilities) -> tuple[int, Hardware, list[StandIn]]:
-    """Serve with the role `serve`, or with the decode workers where the file has none, or with one replica."""
+def _policy(serving: Serving) -> tuple[Disaggregation | None, list[StandIn]]:
+    """Give what decides between prefill workers and plain serving, where there are both."""
+    asked = serving.disaggregation
+    if serving.profile == "standard":
+        if asked == Serving().disaggregation:
+            return None, []
+        return None, _stand_in("serving.disaggregation", asked, "unused", "serving.profile is standard")
+    tokens, found = asked.threshold_tokens, list[StandIn]()
+    if tokens == "auto":
+        tokens = DEFAULT_THRESHOLD_TOKENS
+        why = "this version does not learn it from measurements yet"
+        found = _stand_in("serving.disaggregation.thresholdTokens", "auto", str(tokens), why)
+    policy = Disaggregation(
+        threshold_tokens=tokens,
+        protocol=llama_cpp.KV_PROTOCOL,
+        on_prefill_failure=asked.on_prefill_failure,
+        prefill_timeout_seconds=asked.prefill_timeout_seconds,
+    )
+    return policy, found
+
+
+def _roles(service: LLMService, capabilities: Capabilities) -> tuple[tuple[ServedRole, ...], list[StandIn]]:
+    """Give the workers of the profile; those of the other one, which may stay in the file, get a stand-in."""
+    wanted, workers, profile = workers_of(service), service.spec.workers, service.spec.serving.profile
+    alone = profile == "standard" and workers.serve is None and workers.decode is not None
     found: list[StandIn] = []
-    serving, workers = spec.serving, spec.workers
-    why = "serving.profile is standard"
-    if serving.profile == "disaggregated":
-        why = "this version serves prefill and decode together"
-        found += _stand_in("serving.profile", serving.profile, "standard", why)
-    if serving.disaggregation != Serving().disaggregation:
-        found += _stand_in("serving.disaggregation", serving.disaggregation, "unused", why)
-    if workers.prefill is not None:
-        found += _stand_in("workers.prefill", workers.prefill, "none", why)
-    if workers.serve is not None or workers.decode is None:
-        name, role = "serve", workers.serve or Role()
-        if workers.decode is not None:
-            found += _stand_in("workers.decode", workers.decode, "none", why)
-    else:
-        name, role = "decode", workers.decode
-        found += _stand_in("workers.decode", "decode only", "whole requests", why)
-    path = f"workers.{name}"
-    replicas, more = _replicas(role.replicas, f"{path}.replicas", capabilities.replicas)
+    for other in ALL_WORKERS:
+        asked: Role | None = getattr(workers, other)
+        if asked is not None and other not in wanted:
+            decodes = alone and other == "decode"
+            asked_words, given = ("decode only", "whole requests") if decodes else (asked, "none")
+            found += _stand_in(f"workers.{other}", asked_words, given, f"serving.profile is {profile}")
+    replicas, more = _replicas({"decode" if alone else name: wanted[name] for name in wanted}, capabilities.replicas)
     found += more
-    hardware, more = _hardware(role.hardware, f"{path}.hardware", capabilities)
-    found += more
-    if role.parallelism != Parallelism():
-        why = "this version runs a replica on one device"
-        found += _stand_in(f"{path}.parallelism", role.parallelism, "one device", why)
-    return replicas, hardware, found
+    roles: list[ServedRole] = []
+    for name, role in wanted.items():
+        written: WorkersName = "decode" if alone else name
+        path = f"workers.{written}"
+        hardware, more = _hardware(role.hardware, f"{path}.hardware", capabilities)
+        found += more
+        if role.parallelism != Parallelism():
+            why = "this version runs a replica on one device"
+            found += _stand_in(f"{path}.parallelism", role.parallelism, "one device", why)
+        roles.append(ServedRole(name, replicas[written], hardware))
+    return tuple(roles), found
 
 
-def _replicas(asked: int | ReplicaRange, path: str, most: int | None) -> tuple[int, list[StandIn]]:
-    wanted = asked if isinstance(asked, int) else max(1, asked.min)
-    if most is not None and wanted > most:
-        return most, _stand_in(path, asked, str(most), "this machine's memory has room for no more")
-    if isinstance(asked, int) or asked.min == asked.max:
-        return wanted, []
-    return wanted, _stand_in(path, asked, str(wanted), "this version does not scale by itself")
+def _replicas(roles: Mapping[WorkersName, Role], most: int | None) -> tuple[dict[WorkersName, int], list[StandIn]]:
+    """Give how many workers each role has: one of each that wants any comes before a second one of any."""
+    wanted = {name: _fixed(role.replicas) for name, role in roles.items()}
+    left = None if most is None else max(0, most - sum(count > 0 for count in wanted.values()))
+    given: dict[WorkersName, int] = {}
+    found: list[StandIn] = []
+    for name, role in roles.items():
+        asked, path = role.replicas, f"workers.{name}.replicas"
+        given[name] = wanted[name]
+        if left is not None and wanted[name] > 0:
+            given[name] = 1 + min(wanted[name] - 1, left)
+            left -= given[name] - 1
+        if given[name] < wanted[name]:
+            why = "this machine's memory has room for no more"
+            found += _stand_in(path, asked, str(given[name]), why)
+        elif not isinstance(asked, int) and asked.min != asked.max:
+            found += _stand_in(path, asked, str(wanted[name]), "this version does not scale by itself")
+    return given, found
+
+
+def _fixed(asked: int | ReplicaRange) -> int:
+    return asked if isinstance(asked, int) else max(1, asked.min)
 
 
 def _hardware(asked: Hardware, path: str, capabilities: Capabilities) -> tuple[Hardware, list[StandIn]]:
@@ -158,11 +203,13 @@ def _hardware(asked: Hardware, path: str, capabilities: Capabilities) -> tuple[H
     if asked.device not in (None, DEVICE):
         given = "this machine's CPU" if capabilities.cpus else DEVICE
         found += _stand_in(f"{path}.device", asked.device, given, "this version computes on CPUs")
+    if asked.node_selector and capabilities.cpus is not None:
+        found += _stand_in(f"{path}.nodeSelector", asked.node_selector, "this machine", "there is no other node")
     if cpu is not None and capabilities.cpus is not None and quantity(cpu) > capabilities.cpus:
         found += _stand_in(f"{path}.cpu", cpu, str(capabilities.cpus), "this machine has no more")
     if memory is not None and not capabilities.limits_memory:
         found += _stand_in(f"{path}.memory", memory, "no limit", "processes of this machine share its memory")
-    return Hardware(cpu=cpu, memory=memory), found
+    return Hardware(cpu=cpu, memory=memory, node_selector=asked.node_selector), found
 
 
 _LATER: Final = (

@@ -2,28 +2,41 @@
 
 Conditions: `Planned` says whether the service could be turned into objects, `Available` whether requests are answered,
 `Progressing` whether something is under way. A revision is a pod template; the newest is promoted when all its replicas
-are ready and the old ones have left.
+are ready and the old ones have left. Workloads that leave because others take over want no replicas any more.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from msgspec.structs import replace
 
 from argosy.api.gateway import Gateway
-from argosy.api.kubernetes import Deployment, Pod
-from argosy.api.llmservice import HeldField, LLMService, LLMServiceStatus, StandIn, StartTimes, StoredService
-from argosy.api.names import REVISION_LABEL, SERVICE_LABEL
+from argosy.api.kubernetes import Deployment, Pod, PodTemplateSpec
+from argosy.api.llmservice import (
+    HeldField,
+    LLMService,
+    LLMServiceStatus,
+    RoleStatus,
+    StandIn,
+    StartTimes,
+    StoredService,
+)
+from argosy.api.names import PREFILL_ROLE, REVISION_LABEL, ROLE_LABEL, SERVICE_LABEL, WORKERS_LABEL
 from argosy.api.objects import Condition, Key
+from argosy.api.workers import ALL_WORKERS, workload_names
 from argosy.base.errors import Refused
 from argosy.decide.planning.plan import Plan
-from argosy.decide.planning.pod_sentences import MAX_NAMED, failing, names, sentence
+from argosy.decide.planning.pod_sentences import MAX_NAMED, adjective, failing, names, sentence
 
 
 class Situation(msgspec.Struct, frozen=True, kw_only=True):
-    """What is there of one service. `problem` is why it is not planned, `url` where the Gateway is reached."""
+    """What is there of one service. `problem` is why it is not planned, `url` where the Gateway is reached.
 
-    deployment: Deployment | None = None
+    `leaving` are those of its Deployments that stay until others serve in their place.
+    """
+
+    deployments: tuple[Deployment, ...] = ()
+    leaving: frozenset[Key] = frozenset()
     pods: tuple[Pod, ...] = ()
     stand_ins: tuple[StandIn, ...] = ()
     held: tuple[HeldField, ...] = ()
@@ -57,7 +70,8 @@ def statuses(
             status=status_of(
                 service,
                 Situation(
-                    deployment=by_key.get(service.key),
+                    deployments=_workloads(service.key, by_key),
+                    leaving=planned.leaving,
                     pods=tuple(workers.get(service.key, ())),
                     stand_ins=planned.stand_ins.get(service.key, ()),
                     url=url,
@@ -71,24 +85,45 @@ def statuses(
 
 def status_of(service: LLMService | StoredService, this: Situation, *, now: str) -> LLMServiceStatus:
     """Give the status of one service; a condition that stays keeps its date."""
-    pods = sorted(this.pods, key=lambda pod: pod.key)
-    wanted = this.deployment.spec.replicas if this.deployment else 0
-    ready = sum(pod.ready for pod in pods)
-    conditions = (
-        _planned(this),
-        _available(this.deployment, wanted, ready, pods),
-        _progressing(this, wanted, ready, pods),
-    )
+    this = replace(this, pods=tuple(sorted(this.pods, key=lambda pod: pod.key)))
+    roles = _roles(this)
+    conditions = (_planned(this), _available(this, roles), _progressing(this, roles))
     return LLMServiceStatus(
         observed_generation=service.metadata.generation,
         model=service.model_name,
-        replicas=wanted,
-        ready_replicas=ready,
+        replicas=sum(role.replicas for role in roles),
+        ready_replicas=sum(pod.ready for pod in this.pods),
+        roles=roles,
         url=this.url,
         stand_ins=this.stand_ins,
         held=this.held,
         start=this.start,
         conditions=tuple(_dated(condition, service, now) for condition in conditions),
+    )
+
+
+def _workloads(service: Key, there: Mapping[Key, Deployment]) -> tuple[Deployment, ...]:
+    """Give the Deployments of a service; those of others may have names that its own could have."""
+    keys = (Key(service.namespace, name) for name in workload_names(service.name))
+    found = (there[key] for key in keys if key in there)
+    return tuple(each for each in found if each.metadata.labels.get(SERVICE_LABEL) == service.name)
+
+
+def _workers(of: Pod | PodTemplateSpec) -> str:
+    return of.metadata.labels.get(WORKERS_LABEL, "serve")
+
+
+def _roles(this: Situation) -> tuple[RoleStatus, ...]:
+    """Count wanted and ready workers by role, in a fixed order."""
+    by_name = {_workers(each.spec.template): each for each in this.deployments}
+    return tuple(
+        RoleStatus(
+            name=name,
+            replicas=0 if by_name[name].key in this.leaving else by_name[name].spec.replicas,
+            ready_replicas=sum(pod.ready for pod in this.pods if _workers(pod) == name),
+        )
+        for name in ALL_WORKERS
+        if name in by_name
     )
 
 
@@ -110,7 +145,7 @@ def gateway_url(gateway: Gateway | None, *, otherwise: str | None = None) -> str
 def _planned(this: Situation) -> Condition:
     if this.problem is not None:
         return _condition("Planned", "False", this.problem.by, this.problem.why)
-    if this.deployment is None:
+    if not this.deployments:
         return _condition("Planned", "False", "Waiting", "The workload has not been made yet.")
     if this.held:
         first = this.held[0]
@@ -128,43 +163,61 @@ def _more(what: Sequence[object], named: int) -> str:
     return f" and {len(what) - named} more" if len(what) > named else ""
 
 
-def _available(deployment: Deployment | None, wanted: int, ready: int, pods: list[Pod]) -> Condition:
-    if deployment is None and not pods:
+def _available(this: Situation, roles: Sequence[RoleStatus]) -> Condition:
+    if not this.deployments and not this.pods:
         return _condition("Available", "False", "NotPlanned", "Nothing serves it yet: it has no workload.")
-    if deployment is not None and not wanted:
+    answering = [role for role in roles if role.name != "prefill"]
+    if this.deployments and not any(role.replicas for role in answering):
+        whose = "replicas" if len(roles) == 1 else f"replicas of{_either(answering)} workers"
         return _condition(
-            "Available", "False", "NoReplicas", "replicas is 0: requests for this model are answered 503."
+            "Available", "False", "NoReplicas", f"{whose} is 0: requests for this model are answered 503."
         )
-    if ready and ready >= wanted:  # more there may be, as a revision that is not promoted, is Progressing's to tell
-        return _condition("Available", "True", "Ready", sentence(wanted, ready, []))
-    message = sentence(wanted, ready, pods)
+    ready = sum(pod.ready for pod in this.pods if pod.metadata.labels.get(ROLE_LABEL) != PREFILL_ROLE)
+    # More there may be, as a revision that is not promoted, is Progressing's to tell.
+    if ready and all(role.ready_replicas >= role.replicas for role in roles):
+        return _condition("Available", "True", "Ready", sentence(roles, ()))
+    message = f"{sentence(roles, this.pods)}{_until_then(roles)}"
     if ready:
         return _condition("Available", "True", "PartlyReady", message)
     return _condition("Available", "False", "NotReady", message)
 
 
-def _progressing(this: Situation, wanted: int, ready: int, pods: list[Pod]) -> Condition:
-    deployment = this.deployment
+def _either(roles: Iterable[RoleStatus]) -> str:
+    return " and".join(adjective(role.name) for role in roles)
+
+
+def _until_then(roles: Iterable[RoleStatus]) -> str:
+    """Name the workers that stay until those that are to come serve in their place."""
+    staying = [role for role in roles if not role.replicas and role.ready_replicas]
+    counts = " and ".join(f"{role.ready_replicas}{adjective(role.name) or ' standard'}" for role in staying)
+    one = sum(role.ready_replicas for role in staying) == 1
+    return f" {counts} {'worker stays' if one else 'workers stay'} until then." if counts else ""
+
+
+def _progressing(this: Situation, roles: Sequence[RoleStatus]) -> Condition:
     if this.problem is not None:
         return _condition("Progressing", "False", this.problem.by, "Nothing is changed until the plan can be made.")
-    if deployment is not None and ready == wanted == len(pods) and _updated(deployment):
+    wanted = sum(role.replicas for role in roles)
+    ready = all(role.ready_replicas == role.replicas for role in roles)
+    if this.deployments and ready and wanted == len(this.pods) and all(map(_updated, this.deployments)):
         return _condition("Progressing", "False", "Settled", "Nothing is changing.")
-    leaving = [pod for pod in pods if pod.metadata.deletion_timestamp is not None]
-    if ready >= wanted and leaving and deployment is not None:
-        do = "finishes running answers and leaves" if len(leaving) == 1 else "finish running answers and leave"
-        return _condition("Progressing", "True", "Draining", f"{names(leaving)} {do}.")
-    refusal = _refusal(deployment)
-    message = f"{_takeover(deployment, pods)}{sentence(wanted, ready, pods)}"
+    ending = [pod for pod in this.pods if pod.metadata.deletion_timestamp is not None]
+    if ending and this.deployments and all(role.ready_replicas >= role.replicas for role in roles):
+        do = "finishes running answers and leaves" if len(ending) == 1 else "finish running answers and leave"
+        return _condition("Progressing", "True", "Draining", f"{names(ending)} {do}.")
+    coming = [each for each in this.deployments if each.key not in this.leaving]
+    refusal = next(filter(None, map(_refusal, coming)), None)
+    message = f"{_takeover(coming, this.pods)}{sentence(roles, this.pods)}{_until_then(roles)}"
     if refusal:
         return _condition("Progressing", "False", "Failing", f"{message} {refusal}")
-    if any(failing(pod) for pod in pods):
+    if any(failing(pod) for pod in this.pods):
         return _condition("Progressing", "False", "Failing", message)
     return _condition("Progressing", "True", "Starting", message)
 
 
-def _refusal(deployment: Deployment | None) -> str | None:
+def _refusal(deployment: Deployment) -> str | None:
     """Say why Kubernetes makes no pods, or has given up waiting for them."""
-    for condition in deployment.status.conditions if deployment else ():
+    for condition in deployment.status.conditions:
         if condition.type == "ReplicaFailure" and condition.status == "True":
             return f"Pods cannot be made: {condition.message}"
         if condition.type == "Progressing" and condition.reason == "ProgressDeadlineExceeded":
@@ -172,16 +225,27 @@ def _refusal(deployment: Deployment | None) -> str | None:
     return None
 
 
-def _takeover(deployment: Deployment | None, pods: list[Pod]) -> str:
-    """Say how far the newest revision is, while replicas of one before it still serve."""
-    newest = deployment.spec.template.metadata.labels.get(REVISION_LABEL) if deployment else None
+def _takeover(deployments: Iterable[Deployment], pods: Sequence[Pod]) -> str:
+    """Say how far the newest revisions are, while replicas of ones before them still serve."""
+    said = [
+        _revision(each, [pod for pod in pods if _workers(pod) == _workers(each.spec.template)]) for each in deployments
+    ]
+    words = "; ".join(filter(None, said))
+    return f"{words}: " if words else ""
+
+
+def _revision(deployment: Deployment, pods: Iterable[Pod]) -> str:
+    newest = deployment.spec.template.metadata.labels.get(REVISION_LABEL)
+    pods = tuple(pods)
     old = [pod for pod in pods if pod.ready and pod.metadata.labels.get(REVISION_LABEL) != newest]
     if newest is None or not old:
         return ""
+    whose = adjective(_workers(deployment.spec.template))
+    name = f"Revision {newest}{f' of the{whose} workers' if whose else ''}"
     new = [pod for pod in pods if pod.metadata.labels.get(REVISION_LABEL) == newest]
     if any(failing(pod) for pod in new):
-        return f"Revision {newest} is not promoted, the one before it goes on serving: "
-    return f"Revision {newest} takes over from the one before it, {sum(pod.ready for pod in new)} ready so far: "
+        return f"{name} is not promoted, the one before it goes on serving"
+    return f"{name} takes over from the one before it, {sum(pod.ready for pod in new)} ready so far"
 
 
 def _updated(deployment: Deployment) -> bool:

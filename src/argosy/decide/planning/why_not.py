@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from argosy.api.kubernetes import Deployment, Pod
+from argosy.api.kubernetes import Deployment, Pod, PodTemplateSpec
 from argosy.api.llmservice import LLMService, StoredService
+from argosy.api.names import PREFILL_ROLE, ROLE_LABEL
 from argosy.api.objects import Key
 from argosy.decide.planning.findings import Finding, condition, one_line, right, unclear, wrong
 from argosy.decide.planning.pod_troubles import Told, pod_trouble
@@ -33,13 +34,13 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """What was read about a service, or about a pool without one (`service` None) that a route leads to.
 
     `told` is by the name of a pod. `rivals` are services with the same model name. `unseen` says what could not be
-    read; `deployment` None is one that is not there.
+    read; `deployments` are those of its workers that are there.
     """
 
     name: str
     service: LLMService | StoredService | None = None
     rivals: tuple[LLMService | StoredService, ...] = ()
-    deployment: Deployment | None = None
+    deployments: tuple[Deployment, ...] = ()
     pods: tuple[Pod, ...] = ()
     told: Mapping[str, Told] = {}
     way: Way = Way()
@@ -60,11 +61,13 @@ def why_not(evidence: Evidence) -> Verdict:
     findings = tuple(_findings(evidence))
     reason = next((each for each in findings if each.state == "wrong"), None)
     ready = sum(pod.ready for pod in evidence.pods)
-    if reason is None and ready:
+    answering = any(pod.ready and not _prefills(pod) for pod in evidence.pods)
+    if reason is None and answering:
         return Verdict(serves=True, sentence=f"{evidence.name} serves: {_proof(evidence, ready)}", findings=findings)
     unclear_one = next((each for each in findings if each.state == "unclear"), None)
     because = reason or unclear_one
-    sentence = because.sentence if because else "No pod of it is ready."
+    none = "Only workers that compute prompts for others are ready." if ready else "No pod of it is ready."
+    sentence = because.sentence if because else none
     return Verdict(serves=False, sentence=f"{evidence.name} does not serve: {sentence}", findings=findings)
 
 
@@ -119,25 +122,31 @@ def _names(evidence: Evidence, service: LLMService | StoredService) -> Iterator[
 
 
 def _workload(evidence: Evidence, service: LLMService | StoredService) -> Iterator[Finding]:
-    deployment = evidence.deployment
-    if deployment is None:
+    if not evidence.deployments:
         yield wrong("Its Deployment has not been made.", "see why: argosy logs operator")
         return
-    if not deployment.spec.replicas:
+    if not any(each.spec.replicas for each in evidence.deployments if not _prefills(each.spec.template)):
         yield wrong("It has no replicas, as asked.", f"raise spec.workers.*.replicas of {service.key}")
         return
-    failure = condition(deployment.status.conditions, "ReplicaFailure")
-    if failure is not None and failure.status == "True":
+    failures = (condition(each.status.conditions, "ReplicaFailure") for each in evidence.deployments)
+    failure = next((each for each in failures if each is not None and each.status == "True"), None)
+    if failure is not None:
         yield wrong(f"Its pods may not be made: {one_line(failure.message)}.", "raise the quota, or lift the policy")
     elif not evidence.pods:
         yield wrong("None of its pods has been made yet.", "see that kube-controller-manager runs; kubectl get events")
 
 
+def _prefills(of: Pod | PodTemplateSpec) -> bool:
+    """Whether a worker computes prompts for others alone."""
+    return of.metadata.labels.get(ROLE_LABEL) == PREFILL_ROLE
+
+
 def _pods(evidence: Evidence) -> Iterator[Finding]:
-    """Say what keeps pods from being ready; while others serve, that is no reason for the service not to."""
+    """Say what keeps pods from being ready; while others answer, that is no reason for the service not to."""
     ready = [pod for pod in evidence.pods if pod.ready]
     if ready:
         yield right(f"{len(ready)} of {len(evidence.pods)} pods {'is' if len(ready) == 1 else 'are'} ready.")
+    ready = [pod for pod in ready if not _prefills(pod)]
     for pod in sorted(evidence.pods, key=lambda pod: pod.key):
         trouble = pod_trouble(pod, evidence.told.get(pod.metadata.name, Told()))
         if trouble is not None:

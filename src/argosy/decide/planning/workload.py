@@ -1,22 +1,40 @@
-"""What a service owns, all of its own name: ServiceAccount, Service, Deployment, InferencePool, HTTPRoute, policies."""
+"""What a service owns: ServiceAccount, Service, Deployments, InferencePool, HTTPRoute, policies.
+
+All have its own name, but for the workloads of roles, and their budgets (`api.workers`).
+"""
 
 from collections.abc import Iterable
 from typing import Final
 
 from msgspec.structs import replace
 
+from argosy.api import disaggregation
 from argosy.api.gateway import BackendRef, HeaderMatch, HTTPRoute, HTTPRouteSpec, ParentReference, RouteMatch, RouteRule
 from argosy.api.inference import GROUP as INFERENCE_GROUP
-from argosy.api.inference import InferencePool, InferencePoolSpec, TargetPort
+from argosy.api.inference import EndpointPickerRef, InferencePool, InferencePoolSpec, PickerPort, TargetPort
 from argosy.api.kubernetes import LabelSelector, Pod, Service, ServiceAccount, ServicePort, ServiceSpec
-from argosy.api.llmservice import LLMService, Routing
-from argosy.api.names import ENGINE_PORT, INSTANCE, MANAGED_BY, PART_OF, SERVICE_LABEL, SYSTEM_NAMESPACE, TRUSTED_INPUTS
+from argosy.api.llmservice import LLMService
+from argosy.api.names import (
+    ENGINE_PORT,
+    INSTANCE,
+    MANAGED_BY,
+    PART_OF,
+    PICKER_PORT,
+    PICKER_SERVICE,
+    PREFILL_ROLE,
+    ROLE_LABEL,
+    SERVICE_LABEL,
+    SYSTEM_NAMESPACE,
+    TRUSTED_INPUTS,
+)
 from argosy.api.objects import Object, ObjectMeta, OwnerReference
+from argosy.api.workers import LEGS
 from argosy.decide.planning.engine_pods import engine_deployment
 from argosy.decide.planning.installation import GATEWAY_NAME
 from argosy.decide.planning.pods import OWNER
-from argosy.decide.planning.protection import disruption_budgets, engine_reachability
+from argosy.decide.planning.protection import disruption_budget, engine_reachability
 from argosy.decide.planning.stand_ins import Served
+from argosy.decide.planning.takeover import prefills_alone, roles_in_force
 from argosy.decide.routing.endpoints import models_of
 
 MAX_NAMES: Final = 8
@@ -29,14 +47,15 @@ def workload(this: Served, pods: Iterable[Pod] = ()) -> tuple[Object, ...]:
     `pods` are those that are there, of this and other services. Names that ready ones still answer to stay routed: a
     model that gets another name is served under the old one until its last replica has left.
     """
-    metadata = _metadata(this.service)
+    pods, metadata = tuple(pods), _metadata(this.service)
+    deployments = [engine_deployment(this, role, metadata) for role in this.roles]
     return (
         ServiceAccount(metadata=metadata, automount_service_account_token=False),
         engine_reachability(metadata),
-        _service(metadata),
-        engine_deployment(this, metadata),
-        *disruption_budgets(metadata, this.replicas),
-        _pool(metadata, this.service.spec.routing),
+        _service(metadata, this, pods),
+        *deployments,
+        *(budget for deployment in deployments for budget in disruption_budget(deployment)),
+        _pool(metadata, this, pods),
         _route(metadata, (this.service.model_name, *_names_before(this.service, pods))),
     )
 
@@ -70,18 +89,33 @@ def _selector(metadata: ObjectMeta) -> dict[str, str]:
     return {SERVICE_LABEL: metadata.name}
 
 
-def _service(metadata: ObjectMeta) -> Service:
+def _service(metadata: ObjectMeta, this: Served, pods: Iterable[Pod]) -> Service:
+    """Give the Service of the workers that answer; while old ones leave, of all."""
+    selector = _selector(metadata)
+    if roles_in_force(this.service, pods):
+        answering = {LEGS[role.name] for role in this.roles} - {PREFILL_ROLE}
+        selector[ROLE_LABEL] = min(answering)  # a selector names one: those that only decode, if there are any
     port = ServicePort(name="http", port=ENGINE_PORT, target_port="http")
-    return Service(metadata=metadata, spec=ServiceSpec(selector=_selector(metadata), ports=(port,)))
+    return Service(metadata=metadata, spec=ServiceSpec(selector=selector, ports=(port,)))
 
 
-def _pool(metadata: ObjectMeta, routing: Routing) -> InferencePool:
-    """Give the pool. It names no picker: the installation's serves all pools, and a pool of ours fails open."""
-    believed = ",".join(sorted(set(routing.trusted_inputs)))
+def _pool(metadata: ObjectMeta, this: Served, pods: Iterable[Pod]) -> InferencePool:
+    """Give the pool, of workers of all roles.
+
+    A pool of ours names no picker: the installation's serves all pools, and fails open. With prefill workers in it, it
+    names that one for gateways of other makers, which do not know roles: without a picker they are to refuse.
+    """
+    believed = ",".join(sorted(set(this.service.spec.routing.trusted_inputs)))
+    annotations = {TRUSTED_INPUTS: believed} if believed else {}
+    if this.policy is not None and roles_in_force(this.service, pods):
+        annotations[disaggregation.ANNOTATION] = disaggregation.annotated(this.policy)
+    picker = EndpointPickerRef(name=PICKER_SERVICE, port=PickerPort(number=PICKER_PORT), failure_mode="FailClose")
     return InferencePool(
-        metadata=replace(metadata, annotations={TRUSTED_INPUTS: believed} if believed else {}),
+        metadata=replace(metadata, annotations=annotations),
         spec=InferencePoolSpec(
-            selector=LabelSelector(match_labels=_selector(metadata)), target_ports=(TargetPort(number=ENGINE_PORT),)
+            selector=LabelSelector(match_labels=_selector(metadata)),
+            target_ports=(TargetPort(number=ENGINE_PORT),),
+            endpoint_picker_ref=picker if prefills_alone(this.service, pods) else None,
         ),
     )
 

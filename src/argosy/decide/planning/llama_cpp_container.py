@@ -1,0 +1,79 @@
+"""The container of our llama.cpp server."""
+
+from typing import Final
+
+from argosy.api.containers import Container, Probe
+from argosy.api.names import ENGINE_PORT
+from argosy.decide.planning.engine_container import (
+    THREADS,
+    EngineContainer,
+    answering,
+    files,
+    literal,
+    ports,
+    resources,
+    scratch,
+)
+from argosy.decide.planning.pods import LAST_WORDS, POD_IP, UNPRIVILEGED, image_at
+from argosy.decide.planning.stand_ins import Served, ServedRole
+from argosy.engines import llama_cpp
+
+SCRATCH_MIB: Final = 64
+
+
+def llama_cpp_container(this: Served, role: ServedRole) -> EngineContainer:
+    """Give the container of workers of a role."""
+    spec = this.service.spec
+    settings = llama_cpp.Settings(
+        model=literal(this.service.model_name),
+        weights=literal(spec.model.source),
+        port=ENGINE_PORT,
+        threads=f"$({THREADS.name})",
+        parallel=spec.engine.parallel_requests or llama_cpp.DEFAULT_PARALLEL,
+        context_tokens=spec.engine.context_tokens or llama_cpp.DEFAULT_CONTEXT_TOKENS,
+    )
+    startup = llama_cpp.startup_probe(this.weights.size_bytes if this.weights else None)
+    volumes, mounts = files(spec.model.source)
+    room, mount = scratch(SCRATCH_MIB)
+    image = image_at(this.image_registry, llama_cpp.IMAGE)
+    container = Container(
+        name="engine",
+        image=image,
+        args=llama_cpp.args(settings),
+        env=(POD_IP, THREADS),
+        ports=ports(role),
+        resources=resources(role, need_bytes=_need_bytes(this, settings)),
+        startup_probe=_probe(startup),
+        readiness_probe=_probe(llama_cpp.READINESS_PROBE),
+        liveness_probe=_probe(llama_cpp.LIVENESS_PROBE, grace_s=llama_cpp.STUCK_GRACE_S),
+        volume_mounts=(*mounts, mount),
+        termination_message_policy=LAST_WORDS,
+        security_context=UNPRIVILEGED,
+    )
+    return EngineContainer(
+        container=container,
+        volumes=(*volumes, room),
+        startup_s=startup.failure_threshold,
+        grace_s=llama_cpp.GRACE_S,
+        layout=(image, spec.model.source, this.service.model_name),
+    )
+
+
+def _need_bytes(this: Served, settings: llama_cpp.Settings) -> int | None:
+    """Give the memory that weights and KV cache need; None where the weights are unknown."""
+    weights = this.weights
+    if weights is None or weights.kv_bytes_per_token is None:
+        return None
+    return llama_cpp.memory_bytes(
+        weights_bytes=weights.size_bytes, kv_bytes_per_token=weights.kv_bytes_per_token, settings=settings
+    )
+
+
+def _probe(probe: llama_cpp.Probe, *, grace_s: int | None = None) -> Probe:
+    return answering(
+        probe.path,
+        period_s=probe.period_s,
+        timeout_s=probe.timeout_s,
+        failures=probe.failure_threshold,
+        grace_s=grace_s,
+    )
