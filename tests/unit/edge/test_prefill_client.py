@@ -265,6 +265,18 @@ async def test_a_kept_connection_that_the_worker_closes_just_then_is_replaced_on
     assert (worker.opened, worker.bodies) == (2, [b"1", b"2", b"2"])
 
 
+async def test_a_leg_whose_connection_was_closed_takes_no_other_kept_one(worker: Worker, client: PrefillClient) -> None:
+    async def together(connection: Connection) -> None:
+        await until(lambda: len(worker.heads) == 2)
+        await connection.answer(b"ok")
+
+    worker.behave = together
+    await asyncio.gather(*(answered(client, worker.endpoint) for _ in range(2)))
+    worker.behave = leaving("close", from_request=2, most=2)
+    await answered(client, worker.endpoint)
+    assert (worker.opened, len(worker.heads)) == (3, 4)
+
+
 @pytest.mark.parametrize("way", ["reset", "close"])
 async def test_a_worker_that_closes_a_new_connection_is_not_asked_again(
     worker: Worker, client: PrefillClient, way: str
@@ -359,7 +371,7 @@ async def test_a_worker_that_takes_no_connections_refuses_long_before_the_leg_is
                 knocking = waiting.enter_context(socket.socket())
                 knocking.setblocking(False)
                 knocking.connect_ex(full.getsockname())
-            assert (await failed(client, endpoint)).why == "refused"
+            assert (await failed(client, endpoint, timeout_s=3.0)).why == "refused"
 
 
 @pytest.mark.skipif(bool(no_network_reason()), reason=no_network_reason() or "")

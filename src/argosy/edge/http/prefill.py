@@ -130,9 +130,6 @@ class PrefillClient:
 
     async def _read(self, response: aiohttp.ClientResponse) -> tuple[int, bytes] | None:
         content = bytearray()
-        if (response.content_length or 0) > self._bounds.answer_bytes:
-            response.close()
-            return None
         async for chunk in response.content.iter_any():
             content += chunk
             if len(content) > self._bounds.answer_bytes:
