@@ -27,6 +27,9 @@ REQUEST_ID_HEADER: Final = "x-request-id"
 """The proxy makes one where the client has sent none, and sends it back with the answer."""
 DROPPED_REASON: Final = "x-llm-d-request-dropped-reason"
 
+PREFILLER_HEADER: Final = "x-prefiller-host-port"
+"""By which llm-d's routing sidecar is told its prefill worker, `ip:port`."""
+
 STEERING_HEADERS: Final = (
     MODEL_HEADER,
     "x-gateway-base-model-name",
@@ -47,7 +50,7 @@ STEERING_HEADERS: Final = (
     "x-llm-d-destination-endpoint-fallback",
     "epp-profile",
     "x-kv-cache-source-host-port",
-    "x-prefiller-host-port",
+    PREFILLER_HEADER,
     "x-prefiller-hosts-ports",
     "x-encoder-hosts-ports",
     "x-data-parallel-host-port",

@@ -33,13 +33,15 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a gateway reads of a request body: who shall answer, and whether token by token.
 
     `parts` are the pieces of the prompt in the order in which an engine reads them: tools, instructions, messages. Only
-    requests with the same `salt` may share what is cached of them.
+    requests with the same `salt` may share what is cached of them. `reserved` is a field by which engines are told
+    where to read a KV cache, empty where the body has none.
     """
 
     model: str
     stream: bool
     parts: tuple[msgspec.Raw | memoryview, ...] = ()
     salt: str = ""
+    reserved: str = ""
 
 
 class BadBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,12 +59,16 @@ class _Model:
     """The type of the field `model`: one that msgspec does not know, so that it hands every occurrence to our hook."""
 
 
+_ABSENT: Final = msgspec.Raw()
+
+
 class _Body(msgspec.Struct):
     model: _Model | msgspec.UnsetType = msgspec.UNSET
     stream: Any = None
-
-
-_ABSENT: Final = msgspec.Raw()
+    kv_transfer_params: msgspec.Raw = _ABSENT
+    bootstrap_host: msgspec.Raw = _ABSENT
+    bootstrap_port: msgspec.Raw = _ABSENT
+    bootstrap_room: msgspec.Raw = _ABSENT
 
 
 class _Prompted(_Body):
@@ -118,10 +124,25 @@ def _judged(models: list[Any], decoded: _Body) -> ModelRequest | BadBody:
         return BadBody(why="The body names no `model`.", code="missing_model", param="model")
     if not isinstance(models[0], str) or not models[0]:
         return BadBody(why="`model` must be the name of a model, a string.", code="invalid_model", param="model")
-    streams = decoded.stream is True
+    streams, reserved = decoded.stream is True, _reserved(decoded)
     if not isinstance(decoded, _Prompted):
-        return ModelRequest(model=models[0], stream=streams)
-    return ModelRequest(model=models[0], stream=streams, parts=tuple(_parts(decoded)), salt=decoded.cache_salt or "")
+        return ModelRequest(model=models[0], stream=streams, reserved=reserved)
+    return ModelRequest(
+        model=models[0],
+        stream=streams,
+        parts=tuple(_parts(decoded)),
+        salt=decoded.cache_salt or "",
+        reserved=reserved,
+    )
+
+
+def _reserved(body: _Body) -> str:
+    if body.kv_transfer_params is not _ABSENT:
+        return "kv_transfer_params"
+    for name in ("bootstrap_host", "bootstrap_port", "bootstrap_room"):
+        if getattr(body, name) is not _ABSENT:
+            return name
+    return ""
 
 
 def _parts(body: _Prompted) -> Iterator[msgspec.Raw | memoryview]:

@@ -1,5 +1,4 @@
 import json
-import random
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from argosy import __version__
 from argosy.api.gateway import BackendRef, HTTPRoute, HTTPRouteSpec, ParentReference, PathMatch, RouteMatch, RouteRule
-from argosy.api.inference import GROUP, EndpointPickerRef, InferenceModelRewrite, PickerPort
+from argosy.api.inference import GROUP, EndpointPickerRef, PickerPort
 from argosy.api.names import (
     DECISIONS_PATH,
     ENGINE_LABEL,
@@ -23,63 +22,17 @@ from argosy.api.names import (
 )
 from argosy.api.objects import Key, Object, ObjectMeta
 from argosy.apps.picker.debug import ENDPOINTS_PATH, documents
-from argosy.apps.picker.metrics import PickerMetrics
 from argosy.apps.picker.observation import EngineObserver
 from argosy.apps.picker.pick import Pick, RequestHead
-from argosy.apps.picker.picker import Picker
-from argosy.apps.picker.serve import KINDS
-from argosy.apps.picker.world import world_of
 from argosy.base.endpoint import Endpoint
 from argosy.decide.routing.inputs import NO_INPUTS, RequestInputs
 from argosy.edge.rpc.ext_proc import Answer
 from argosy.engines.llama_cpp import REQUESTS_RUNNING, REQUESTS_WAITING
 from argosy.engines.signals import Signals
-from harness.profiles import DEFAULT_PROFILE
+from harness.picker_bench import CHAT, HEAD, Bench
 from harness.services import gateway, gateway_class, pod, pool, rewrite, route, service
 
-HEAD = {":method": "POST", ":path": "/v1/chat/completions", ":authority": "localhost", "x-request-id": "r-1"}
-CHAT = b'{"model": "m", "messages": []}'
 ONE, TWO, THREE = "127.1.0.1", "127.1.0.2", "127.1.0.3"
-
-
-class Hands:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-class Bench:
-    """A picker, its clock and its counters."""
-
-    def __init__(self, *objects: Object, seed: int = 1) -> None:
-        self.metrics = PickerMetrics()
-        self.clock = Hands()
-        self.picker = Picker(self.metrics, DEFAULT_PROFILE, rng=random.Random(seed), clock=self.clock, now=self.clock)
-        self.see(*objects)
-
-    def see(self, *objects: Object) -> None:
-        kinds: dict[type, list[Any]] = {kind: [] for kind in (*KINDS, InferenceModelRewrite)}
-        for obj in (gateway_class(), *objects):
-            kinds[type(obj)].append(obj)
-        self.picker.learn(world_of(*kinds.values()))
-
-    def ask(
-        self, body: bytes | None = CHAT, *, subset: Any = None, listener: str = "", **headers: str
-    ) -> Pick | Answer:
-        given = {**HEAD, **{name.replace("_", "-"): value for name, value in headers.items()}}
-        return self.picker.decide(RequestHead(headers=given, listener=listener, subset=subset), body)
-
-    def pick(self, body: bytes | None = CHAT, **more: Any) -> Pick:
-        found = self.ask(body, **more)
-        assert isinstance(found, Pick), found
-        return found
-
-    def value(self, name: str, /, **labels: str) -> float | None:
-        return self.metrics._registry.get_sample_value(name, labels)
 
 
 def error(answer: Pick | Answer) -> tuple[int, dict[str, Any]]:

@@ -4,16 +4,19 @@ from typing import get_args
 import pytest
 from msgspec.structs import replace
 
+from argosy.api.disaggregation import Disaggregation
 from argosy.api.names import MAX_BODY_BYTES
 from argosy.api.objects import Key
 from argosy.apps.picker.answers import Refusal
 from argosy.apps.picker.gathering import CHUNK_BYTES
-from argosy.apps.picker.pick import Pick, RequestHead
+from argosy.apps.picker.legs import Done
+from argosy.apps.picker.pick import Pick, Prefill, RequestHead
 from argosy.apps.picker.session import PickerSession, State
 from argosy.base.endpoint import Endpoint
 from argosy.base.errors import PeerError
 from argosy.decide.routing.rewrites import Rewritten
-from argosy.decide.scheduling.record import Record
+from argosy.decide.scheduling.deciders.threshold import Verdict
+from argosy.decide.scheduling.record import PrefillRecord, Record
 from argosy.edge.rpc.ext_proc import (
     Answer,
     AnswerBody,
@@ -31,6 +34,7 @@ from argosy.edge.rpc.ext_proc import (
     ResponseTrailers,
     Steer,
     Tell,
+    Wait,
 )
 from argosy.edge.rpc.holding import Holding
 
@@ -53,8 +57,41 @@ PICK = Pick(
     set_headers=(("x", "y"),),
     remove_headers=("z",),
 )
+PREFILLED_PICK = replace(
+    PICK,
+    prefill=Prefill(
+        endpoint=Endpoint("127.0.0.2", 8000),
+        reservation=2,
+        at_s=0.0,
+        policy=Disaggregation(prefill_timeout_seconds=30),
+        fields={},
+        uncached=1.0,
+        record=PrefillRecord(verdict=Verdict(outcome="prefill", threshold_tokens=1)),
+        model="m",
+        prompt_bytes=1024.0,
+        held_bytes=0,
+        room=0,
+    ),
+)
 REFUSAL = Answer(status=404, body=b"no")
 STEER = Steer(phase=Phase.REQUEST_BODY, set_headers=(("x", "y"),), remove_headers=("z",), destination="127.0.0.1:8000")
+
+
+class HandLeg:
+    """A leg that is ended by hand."""
+
+    def __init__(self, done: Done, *, goes_on: bool = False, body: bytes | None = None) -> None:
+        self.done = done
+        self.goes_on = goes_on
+        self.body = body
+        self.is_cancelled = False
+        self.is_answered = False
+
+    def answered(self) -> None:
+        self.is_answered = True
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
 
 
 class Ledger:
@@ -67,6 +104,13 @@ class Ledger:
         self.ends: list[tuple[Pick, bool]] = []
         self.servers: list[str] = []
         self.tells: tuple[tuple[str, str], ...] = ()
+        self.leg: HandLeg | None = None
+        self.goes_on: tuple[bool, bytes | None] = (False, None)
+
+    def prefill(self, _pick: Pick, _head: RequestHead, done: Done) -> HandLeg:
+        goes_on, body = self.goes_on
+        self.leg = HandLeg(done, goes_on=goes_on, body=body)
+        return self.leg
 
     def early_answer(self, _head: RequestHead) -> Answer | None:
         return self.early
@@ -94,13 +138,14 @@ def opened(ledger: Ledger, holding: Holding | None = None) -> PickerSession:
 
 def session_in(state: State, mode: BodyMode = BodyMode.BUFFERED) -> tuple[PickerSession, Ledger]:
     """Give a session that came to the state by legal messages."""
-    ledger = Ledger(REFUSAL if state is State.ANSWERED else PICK)
+    ledger = Ledger({State.ANSWERED: REFUSAL, State.PREFILLING: PREFILLED_PICK}.get(state, PICK))
     session = opened(ledger)
     decided: tuple[Message, ...] = (HEADERS[mode], BODY)
     way: dict[State, tuple[Message, ...]] = {
         State.OPEN: (),
         State.AWAITING_BODY: (HEADERS[mode],),
         State.GATHERING: (HEADERS[mode], CHUNK),
+        State.PREFILLING: decided,
         State.PICKED: decided,
         State.ANSWERED: decided,
         State.ANSWERING: (*decided, ANSWERED_BY),
@@ -139,6 +184,7 @@ BUFFERED_LEGAL: Table = {
     (State.AWAITING_BODY, "body"): ((STEER,), State.PICKED),
     (State.AWAITING_BODY, "chunk"): ((STEER,), State.PICKED),
     (State.AWAITING_BODY, "response headers"): ANSWER_BEGINS,
+    (State.PREFILLING, "response headers"): ANSWER_BEGINS,
     (State.PICKED, "request trailers"): ((Proceed(phase=Phase.REQUEST_TRAILERS),), State.PICKED),
     (State.PICKED, "response headers"): ANSWER_BEGINS,
     (State.ANSWERING, "response body"): ((Proceed(phase=Phase.RESPONSE_BODY),), State.ENDED),
@@ -162,6 +208,7 @@ DUPLEX_LEGAL: Table = {
         State.PICKED,
     ),
     (State.GATHERING, "response headers"): ANSWER_BEGINS,
+    (State.PREFILLING, "response headers"): ANSWER_BEGINS,
     (State.PICKED, "response headers"): ANSWER_BEGINS,
     (State.ANSWERING, "response chunk"): (
         (BodyChunk(phase=Phase.RESPONSE_BODY, body=b"["),),
@@ -176,7 +223,7 @@ DUPLEX_LEGAL: Table = {
     **{(State.ENDED, name): ((), State.ENDED) for name in ("response body", "response chunk")},
     **{
         (state, name): ((), state)
-        for state in (State.PICKED, State.ANSWERED, State.ANSWERING, State.ENDED)
+        for state in (State.PREFILLING, State.PICKED, State.ANSWERED, State.ANSWERING, State.ENDED)
         for name in ("body", "chunk", "request trailers")
     },
 }
@@ -257,7 +304,8 @@ def test_who_served_is_told_only_when_the_proxy_says_it() -> None:
 def test_a_stream_is_decided_once_its_request_is(mode: BodyMode) -> None:
     states = [state for each, state in REACHED if each is mode]
     decided = {state for state in states if session_in(state, mode)[0].decided}
-    assert decided == set(states) - {State.OPEN, State.AWAITING_BODY, State.GATHERING}
+    assert decided == set(states) - {State.OPEN, State.AWAITING_BODY, State.GATHERING, State.PREFILLING}
+    assert [state for state in states if session_in(state, mode)[0].waiting] == [State.PREFILLING]
 
 
 def test_a_stream_is_settled_once_its_request_is_decided_and_while_no_chunk_of_the_answer_comes_by_us() -> None:
@@ -447,3 +495,71 @@ def test_a_rewritten_stream_is_settled_when_its_answer_has_ended() -> None:
     assert not session.settled
     session.receive(ResponseTrailers())
     assert session.settled
+
+
+def prefilling(
+    mode: BodyMode, *, goes_on: tuple[bool, bytes | None] = (False, None), length: bool = False
+) -> tuple[PickerSession, HandLeg, list[Reply], list[Reply]]:
+    """Give a session whose request has a leg, the leg, what was replied at once, and where later replies come."""
+    ledger, later = Ledger(PREFILLED_PICK), list[Reply]()
+    ledger.goes_on = goes_on
+    session = PickerSession(ledger, Holding(), "", later.extend)
+    headers = {**POST, "content-length": "2"} if length else POST
+    session.receive(replace(HEADERS[mode], headers=headers))
+    now = list(session.receive(BODY))
+    assert ledger.leg is not None
+    return session, ledger.leg, now, later
+
+
+def test_a_proxy_waits_longer_than_a_leg_may_take_and_is_then_told_the_changed_body() -> None:
+    session, leg, now, later = prefilling(BodyMode.BUFFERED, length=True)
+    assert now == [Wait(timeout_s=35.0)]
+    assert later == []
+    leg.done(b"changed")
+    assert later == [replace(STEER, body=b"changed", set_headers=(("x", "y"), ("content-length", "7")))]
+    assert session.state is State.PICKED
+    session.close()
+    assert not leg.is_cancelled, "it is over"
+
+
+def test_a_body_in_chunks_waits_without_a_word_and_goes_on_in_chunks() -> None:
+    _, leg, now, later = prefilling(DUPLEX)
+    assert now == []
+    leg.done(b"changed")
+    assert later == [AT_HEADERS, BodyChunk(phase=Phase.REQUEST_BODY, body=b"changed", end_of_stream=True)]
+
+
+@pytest.mark.parametrize("mode", HEADERS)
+def test_a_request_whose_leg_failed_goes_on_as_it_came(mode: BodyMode) -> None:
+    _, leg, _, later = prefilling(mode)
+    leg.done(None)
+    unchanged = [AT_HEADERS, BodyChunk(phase=Phase.REQUEST_BODY, body=b"{}", end_of_stream=True)]
+    assert later == (unchanged if mode is DUPLEX else [STEER])
+
+
+def test_a_leg_may_end_in_an_answer() -> None:
+    session, leg, _, later = prefilling(BodyMode.BUFFERED)
+    leg.done(REFUSAL)
+    assert (later, session.state) == ([REFUSAL], State.ANSWERED)
+
+
+def test_a_client_that_leaves_or_a_proxy_that_goes_on_alone_cancels_the_leg() -> None:
+    for message in (None, ANSWERED_BY):
+        session, leg, _, later = prefilling(BodyMode.BUFFERED)
+        if message is None:
+            session.close()
+        else:
+            session.receive(message)
+        assert leg.is_cancelled
+        leg.done(b"too late")
+        assert later == []
+
+
+@pytest.mark.parametrize("body", [None, b"paired"])
+def test_a_request_that_need_not_wait_for_its_leg_goes_on_at_once(body: bytes | None) -> None:
+    session, leg, now, _ = prefilling(BodyMode.BUFFERED, goes_on=(True, body))
+    assert now == [replace(STEER, body=body)]
+    session.receive(ANSWERED_BY)
+    assert leg.is_answered
+    session.close()
+    assert leg.is_cancelled, "an answer that has ended needs no prefill any more"

@@ -12,6 +12,7 @@ from argosy.api import openai
 from argosy.api.names import DROPPED_REASON, MAX_BODY_BYTES
 from argosy.api.objects import Key
 from argosy.apps.picker.world import PoolView
+from argosy.base.endpoint import Endpoint
 from argosy.decide.scheduling.eligible import why_removed
 from argosy.edge.rpc.ext_proc import Answer
 
@@ -81,13 +82,32 @@ def no_endpoints(pool: Key, view: PoolView | None, model: str | None, *, in_subs
     return _refusal("no_endpoints", 503, body, (DROPPED_REASON, "rejected-no-endpoints"))
 
 
+def reserved_field(name: str) -> Refusal:
+    """Refuse a body with a field by which engines are told whose KV cache to read: 400. A client must not name it."""
+    sentence = f"`{name}` is between the gateway and its engines; leave it out."
+    return _refusal(
+        "reserved_field",
+        400,
+        openai.error_body(sentence, kind=openai.INVALID_REQUEST, code="reserved_field", param=name),
+    )
+
+
+def prefill_failed(worker: Endpoint, outcome: str) -> Refusal:
+    """Refuse a request whose prefill failed, in a pool that has no other way: 503."""
+    sentence = f"The prefill worker {worker} did not compute the prompt ({outcome}); try again."
+    body = openai.error_body(sentence, kind=openai.UNAVAILABLE, code="prefill_failed")
+    return _refusal("prefill_failed", 503, body, (DROPPED_REASON, "prefill-failed"))
+
+
 def _why_none(pool: Key, view: PoolView | None, model: str | None, *, in_subset: bool) -> str:
     if view is None:
         return f"InferencePool {pool} does not exist."
     if not view.endpoints:
         return f"Service `{view.service}` has no running replica (replicas 0, or all of them are starting)."
-    if not any(e.ready for e in view.endpoints):
-        return f"Service `{view.service}` has {len(view.endpoints)} replicas, none of them ready; try again."
+    answering = [e for e in view.endpoints if e.answers]
+    if not any(e.ready for e in answering):
+        kind = "replicas" if len(answering) == len(view.endpoints) else "decode workers"
+        return f"Service `{view.service}` has {len(answering)} {kind}, none of them ready; try again."
     if all(why_removed(each, None, model) for each in view.endpoints):
         return f"No replica of service `{view.service}` that is ready serves `{model}` yet; try again."
     if in_subset:

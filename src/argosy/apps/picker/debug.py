@@ -44,6 +44,8 @@ def documents(picker: Picker) -> Mapping[str, Document]:
 def _line(record: Record) -> dict[str, Any]:
     shown = msgspec.structs.asdict(record)
     del shown["candidates"], shown["subset"]
+    if record.prefill is not None:
+        shown["prefill"] = {**msgspec.structs.asdict(record.prefill), "candidates": len(record.prefill.candidates)}
     return {**shown, "picked": "" if record.picked is None else str(record.picked)}
 
 

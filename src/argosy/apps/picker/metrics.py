@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, generate_latest
 
 from argosy.api.objects import Key
+from argosy.apps.picker.leg_metrics import LegMetrics
 from argosy.apps.picker.router_metrics import PREFIX, REQUEST_LABELS, Figures, RouterMetrics, request_labels
 from argosy.apps.picker.tally import Tallies
 from argosy.base.endpoint import Endpoint
@@ -97,6 +98,7 @@ class PickerMetrics:
         )
         for tallies in (self._durations, self._ratios, self._bytes, self._request_seconds):
             registry.register(tallies)
+        self.legs = LegMetrics(registry)
         self._loads: Callable[[], Mapping[Key, Sequence[Load]]] = dict
         registry.register(RouterMetrics(self._figures))
         self._held: dict[str, int] = {}
@@ -225,6 +227,7 @@ class PickerMetrics:
             self._rewrites.remove(*labels)
         self._counters.clear()
         names, places = {str(pool) for pool in pools}, {str(endpoint) for endpoint in endpoints}
+        self.legs.know(names)
         for name in names - self._held.keys():
             self._hold(name, 0)
             self._fallback_served.labels(name)

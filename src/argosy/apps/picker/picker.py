@@ -8,7 +8,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -19,6 +19,7 @@ from argosy.api.names import (
     MAX_BODY_BYTES,
     MODEL_HEADER,
     POOL_HEADER,
+    PREFILLER_HEADER,
     REQUEST_ID_HEADER,
     REWRITE_HEADER,
     STEERING_HEADERS,
@@ -28,18 +29,21 @@ from argosy.api.openai import EMPTY_BODY, MODELS_PATH, BadBody, BodyReader, Mode
 from argosy.api.scheduling import ProfileSpec
 from argosy.apps.picker import answers
 from argosy.apps.picker.answers import Refusal
+from argosy.apps.picker.legs import Done, Legs, PrefillWorkers
+from argosy.apps.picker.legs import Leg as RunningLeg
 from argosy.apps.picker.metrics import PickerMetrics
 from argosy.apps.picker.pick import Pick, RequestHead
 from argosy.apps.picker.plugin_failures import PluginFailures
-from argosy.apps.picker.world import EMPTY, World
+from argosy.apps.picker.prefills import Prefills
+from argosy.apps.picker.world import EMPTY, PoolView, World
 from argosy.decide.prefixes.prompt import BLOCK_BYTES, prompt_of
 from argosy.decide.routing.endpoints import PoolEndpoint
 from argosy.decide.routing.inputs import RequestInputs, request_inputs
 from argosy.decide.routing.match import Request, weighted_pool
 from argosy.decide.routing.rewrites import Rewritten
 from argosy.decide.routing.table import RouteEntry
-from argosy.decide.scheduling.beliefs import NOTHING, Beliefs, Wanted
-from argosy.decide.scheduling.eligible import Eligible, eligible, subset_of
+from argosy.decide.scheduling.beliefs import NOTHING, Beliefs, Leg, Wanted
+from argosy.decide.scheduling.eligible import Eligible, answering, eligible, subset_of
 from argosy.decide.scheduling.explanation import explanation
 from argosy.decide.scheduling.loads import Load
 from argosy.decide.scheduling.plugins import Asked
@@ -85,6 +89,8 @@ class Picker:
         self._now = now
         self._reader = BodyReader()
         self._failures = PluginFailures(metrics)
+        self.prefills = Prefills(self.beliefs, metrics.legs, rng=rng, clock=clock)
+        self._legs: Legs | None = None
         self._world = EMPTY
         metrics.show_loads_with(self.believed)
         metrics.count_prefix_blocks_with(lambda: self.beliefs.blocks)
@@ -93,6 +99,16 @@ class Picker:
     def world(self) -> World:
         """What is known of the cluster."""
         return self._world
+
+    def run_legs(self, workers: PrefillWorkers) -> None:
+        """Have prefill workers asked from now on; before, every decode worker computes its prompts itself."""
+        self._legs = Legs(self.prefills, workers)
+
+    def prefill(self, pick: Pick, head: RequestHead, done: Done) -> RunningLeg | None:
+        """Begin the pick's prefill leg, if it has one."""
+        if pick.prefill is None or self._legs is None:
+            return None
+        return self._legs.start(pick, pick.prefill, head, done)
 
     def use(self, profile: Profile) -> None:
         """Decide by this profile from now on."""
@@ -106,6 +122,7 @@ class Picker:
         """Decide by this state of the cluster from now on."""
         self._world = world
         self._eligible.clear()
+        self.prefills.forget_workers()
         endpoints = world.endpoints
         self.beliefs.keep_only(endpoints)
         self._metrics.know(world.pools, endpoints, world.models, world.rewrites.decisions)
@@ -143,7 +160,7 @@ class Picker:
             if request.method == "GET" and request.path.partition("?")[0] == MODELS_PATH:
                 return answers.models(matcher.models)
             return self._refused(_no_entry(request, matcher.models), head)
-        return self._pick(entry, head, said, began_s)
+        return self._pick(entry, head, said, body, began_s)
 
     def believed(self) -> dict[Key, tuple[Load, ...]]:
         """Give what is believed of each pool's ready endpoints."""
@@ -188,7 +205,9 @@ class Picker:
         self._metrics.released(pick.pool, pick.record.model, now_s - pick.at_s)
         pick.record.answered, pick.record.took_s = answered, now_s - pick.at_s
 
-    def _pick(self, entry: RouteEntry, head: RequestHead, said: ModelRequest | None, began_s: float) -> Pick | Answer:
+    def _pick(
+        self, entry: RouteEntry, head: RequestHead, said: ModelRequest | None, body: bytes | None, began_s: float
+    ) -> Pick | Answer:
         pool = weighted_pool(entry, self._rng.random())
         record = self._record(head, route=str(entry.route), model=entry.match.model or "")
         if pool is None:
@@ -197,15 +216,19 @@ class Picker:
         endpoints = () if view is None else view.endpoints
         record.pool = str(pool)
         record.subset = None if head.subset is None else subset_of(head.subset)
+        if said is not None and said.reserved and view is not None and view.disaggregation is not None:
+            return self._refused(answers.reserved_field(said.reserved), head, record, endpoints)
         rewritten = self._rewritten(pool, said, record)
         among = self._eligible_of(pool, endpoints, record.serving).within(record.subset)
-        if not among:
+        if not among or view is None:
             refusal = answers.no_endpoints(pool, view, record.serving, in_subset=record.subset is not None)
             return self._refused(refusal, head, record, endpoints)
         profile = self._profiles[0]
         inputs = request_inputs(head.headers, self._world.inputs_believed(head.listener, pool))
         # A session is one of its pool's, so that nobody moves those of others.
-        wanted = _wanted(said, record.rewritten, profile, f"{pool} {inputs.session}" if inputs.session else "")
+        session = f"{pool} {inputs.session}" if inputs.session else ""
+        of_prompt = profile.of_prompts or view.disaggregation is not None
+        wanted = _wanted(said, record.rewritten, session, of_prompt=of_prompt)
         record.profile, record.eligible = profile.spec, among.bit_count()
         record.candidates = self.beliefs.candidates(among, wanted, profile.columns, began_s)
         record.asked = Asked(wanted.prompt.size, self._rng.random(), self.beliefs.busy)
@@ -214,7 +237,8 @@ class Picker:
             record.failure = decision.failure
             self._failures.add(decision.failure, began_s)
         self.records.add(record, endpoints)
-        return self._reserved(pool, decision, head, (inputs, wanted, rewritten), began_s, record)
+        request = _Request(head, body, view, inputs, wanted, rewritten)
+        return self._reserved(pool, decision, request, began_s, record)
 
     def _rewritten(self, pool: Key, said: ModelRequest | None, record: Record) -> Rewritten | None:
         """Decide which model serves a request, and record it; None where it is the one asked for."""
@@ -230,19 +254,18 @@ class Picker:
     def _eligible_of(self, pool: Key, endpoints: Sequence[PoolEndpoint], model: str | None) -> Eligible:
         found = self._eligible.get((pool, model))
         if found is None:
-            found = self._eligible[pool, model] = eligible(endpoints, model, self.beliefs.set_of)
+            found = self._eligible[pool, model] = eligible(answering(endpoints), model, self.beliefs.set_of)
         return found
 
     def _reserved(
         self,
         pool: Key,
         decision: Decision,
-        head: RequestHead,
-        wants: tuple[RequestInputs, Wanted, Rewritten | None],
+        request: "_Request",
         began_s: float,
         record: Record,
     ) -> Pick:
-        inputs, wanted, rewritten = wants
+        head, wanted, rewritten = request.head, request.wanted, request.rewritten
         endpoints = decision.endpoints
         destination = ",".join(map(_name, endpoints))
         now_s = self._clock()
@@ -252,12 +275,17 @@ class Picker:
         if wanted.prompt.size:
             matched = record.candidates.columns["matched"][decision.order[0]]
             self._metrics.matched(wanted.prompt.size * BLOCK_BYTES, matched * BLOCK_BYTES)
+        prefill = None
+        if request.view.disaggregation is not None and self._legs is not None:
+            prefill = self.prefills.prefill(request.view, record, wanted, self._profiles[0], head, request.body)
         steering = [(DESTINATION, destination), (POOL_HEADER, record.pool)]
         # Only a model of the table: it is one of ours, while a client's could hold anything.
         if record.model:
             steering.append((MODEL_HEADER, record.model))
         if not head.headers.get(REQUEST_ID_HEADER):
             steering.append((REQUEST_ID_HEADER, record.request))
+        if prefill is not None and prefill.policy.protocol == "sidecar":
+            steering.append((PREFILLER_HEADER, str(prefill.endpoint)))
         removed = _REMOVED
         if rewritten is not None:
             steering.append((REWRITE_HEADER, rewritten.served))
@@ -267,12 +295,15 @@ class Picker:
             pool=pool,
             at_s=now_s,
             record=record,
-            inputs=inputs,
+            inputs=request.inputs,
             is_foreign=not head.listener,
             rewritten=rewritten,
+            prefill=prefill,
             endpoints=endpoints,
             destination=destination,
-            reservation=self.beliefs.reserve(endpoints[0], wanted, now_s, matched=matched),
+            reservation=self.beliefs.reserve(
+                endpoints[0], wanted, now_s, matched=matched, leg=Leg.WHOLE if prefill is None else Leg.DECODE
+            ),
             set_headers=tuple(steering),
             remove_headers=()
             if removed.isdisjoint(head.headers)
@@ -301,12 +332,23 @@ class Picker:
         return msgspec.structs.replace(refusal.answer, headers=(*refusal.answer.headers, request))
 
 
-def _wanted(said: ModelRequest | None, rewritten: Rewritten | None, profile: Profile, session: str) -> Wanted:
+class _Request(NamedTuple):
+    """A request on its way to its endpoint."""
+
+    head: RequestHead
+    body: bytes | None
+    view: PoolView
+    inputs: RequestInputs
+    wanted: Wanted
+    rewritten: Rewritten | None
+
+
+def _wanted(said: ModelRequest | None, rewritten: Rewritten | None, session: str, *, of_prompt: bool) -> Wanted:
     """Give what a request wants of an endpoint; a prompt is hashed only where somebody asks who holds it."""
     if said is None:
         return Wanted(session=session) if session else NOTHING
     model = rewritten.served if rewritten else said.model
-    if not profile.of_prompts:
+    if not of_prompt:
         return Wanted(model=model, session=session)
     return Wanted(prompt_of(said.parts, f"{model}\0{said.salt}".encode()), model=model, session=session)
 

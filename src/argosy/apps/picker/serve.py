@@ -30,6 +30,7 @@ from argosy.apps.picker.scheduling import default_profile, follow, profile_file
 from argosy.apps.picker.session import PickerSession
 from argosy.apps.picker.witness import Witness, witnessed
 from argosy.apps.picker.world import Routing, routing_of, world_with
+from argosy.edge.http.prefill import prefill_client
 from argosy.edge.http.probes import serve_probes
 from argosy.edge.http.scrape import scrape_forever
 from argosy.edge.kube.cache import Cache
@@ -76,12 +77,14 @@ async def serve_picker(
         ),
         Cache(store, KINDS, optional=OPTIONAL_KINDS, rng=rng) as cache,
         _witnesses(settings, metrics) as witnesses,
+        prefill_client() as workers,
     ):
         if not await _before(stopping, cache.synced()):
             return
         seen = cache.version
         learner = _Learner(picker, cache)
         learner.learn()
+        picker.run_legs(workers)
         decider = witnessed(picker, witnesses)
         server = await transport(settings.address, functools.partial(PickerSession, decider), ready=is_ready.is_set)
         metrics.count_streams_with(lambda: server.streams, lambda: server.held_bytes)

@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 
 from argosy.apps.picker.answers import Refusal
+from argosy.apps.picker.legs import Done, Leg
 from argosy.apps.picker.pick import Pick, RequestHead
 from argosy.apps.picker.picker import Picker
 from argosy.apps.picker.session import Decider
@@ -73,6 +74,10 @@ class WitnessedPicker:
         decision = self._picker.decide(head, body)
         self._tell(head, before, began_ns)
         return decision
+
+    def prefill(self, pick: Pick, head: RequestHead, done: Done) -> Leg | None:
+        """Pass it on."""
+        return self._picker.prefill(pick, head, done)
 
     def served(self, pick: Pick, by: str) -> None:
         """Pass it on."""

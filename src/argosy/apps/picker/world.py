@@ -1,10 +1,12 @@
 """What the picker knows of the cluster: routes of its gateways, listener by listener, and their pools' endpoints."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 import msgspec
+from msgspec.structs import replace
 
+from argosy.api.disaggregation import Disaggregation, disaggregation_of
 from argosy.api.gateway import Gateway, GatewayClass, HTTPRoute
 from argosy.api.inference import InferenceModelRewrite, InferencePool
 from argosy.api.kubernetes import Pod
@@ -31,6 +33,8 @@ class PoolView(msgspec.Struct, frozen=True, kw_only=True):
     service: str
     endpoints: tuple[PoolEndpoint, ...]
     trusted_inputs: frozenset[InputName] = frozenset()
+    disaggregation: Disaggregation | None = None
+    """How its requests are split, where some of its workers compute prompts for others."""
 
 
 class World(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,14 +149,7 @@ def _attached_elsewhere(routes: Iterable[HTTPRoute], ours: frozenset[Key]) -> It
 def world_with(routing: Routing, pools: Iterable[InferencePool], pods: Iterable[Pod]) -> World:
     """Give the state of routes, pools and pods."""
     index = PodIndex(pods)
-    views = {
-        pool.key: PoolView(
-            service=pool.spec.selector.match_labels.get(SERVICE_LABEL, pool.metadata.name),
-            endpoints=pool_endpoints(pool, index),
-            trusted_inputs=trusted_inputs(pool),
-        )
-        for pool in pools
-    }
+    views = {pool.key: _view(pool, pool_endpoints(pool, index)) for pool in pools}
     everybody = [each for view in views.values() for each in view.endpoints]
     return World(
         matcher=routing.matcher,
@@ -163,3 +160,25 @@ def world_with(routing: Routing, pools: Iterable[InferencePool], pods: Iterable[
         dialects={each.endpoint: dialect_of(each.labels) for each in everybody},
         named={str(each.endpoint): each.endpoint for each in everybody},
     )
+
+
+def _view(pool: InferencePool, endpoints: tuple[PoolEndpoint, ...]) -> PoolView:
+    return PoolView(
+        service=pool.spec.selector.match_labels.get(SERVICE_LABEL, pool.metadata.name),
+        endpoints=endpoints,
+        trusted_inputs=trusted_inputs(pool),
+        disaggregation=_disaggregation(pool, endpoints),
+    )
+
+
+def _disaggregation(pool: InferencePool, endpoints: Sequence[PoolEndpoint]) -> Disaggregation | None:
+    """Read a pool's policy; one of somebody else's that has prefill workers, and says nothing, gets the defaults.
+
+    A sidecar that stands beside decode workers runs the legs itself, whatever the policy says.
+    """
+    policy = disaggregation_of(pool)
+    if policy is None and any(not each.answers for each in endpoints):
+        policy = Disaggregation()
+    if policy is not None and any(each.has_sidecar for each in endpoints):
+        policy = replace(policy, protocol="sidecar")
+    return policy

@@ -22,6 +22,8 @@ class PoolEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str]
     models: frozenset[str] = frozenset()
     """The names that it answers to; any where there is none."""
+    has_sidecar: bool = False
+    """Whether llm-d's routing sidecar stands before its engine, and runs prefill legs itself."""
 
     @property
     def answers(self) -> bool:
@@ -91,6 +93,7 @@ def pool_endpoints(pool: InferencePool, pods: PodIndex) -> tuple[PoolEndpoint, .
             ready=pod.key in able,
             labels=pod.metadata.labels,
             models=models_of(pod),
+            has_sidecar=_has_sidecar(pod),
         )
         for pod in mine
         for port in pool.spec.target_ports
@@ -102,3 +105,11 @@ def _by_answering(pods: Sequence[Pod]) -> tuple[list[Pod], list[Pod]]:
     """Tell pods that can answer from those that cannot: neither kind stands in for the other."""
     prefilling = [pod for pod in pods if pod.metadata.labels.get(ROLE_LABEL) == PREFILL_ROLE]
     return [pod for pod in pods if pod.metadata.labels.get(ROLE_LABEL) != PREFILL_ROLE], prefilling
+
+
+def _has_sidecar(pod: Pod) -> bool:
+    """Say whether llm-d's routing sidecar is in a pod, by the names that its charts and images have."""
+    return any(
+        each.name == "routing-proxy" or "routing-sidecar" in each.image or "pd-sidecar" in each.image
+        for each in (*pod.spec.init_containers, *pod.spec.containers)
+    )

@@ -6,6 +6,7 @@ Rules of this file:
 - Bounded: endpoints that are gone are forgotten, sessions beyond `MAX_SESSIONS` too, the latest kept.
 """
 
+import enum
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
@@ -37,6 +38,14 @@ class Wanted(msgspec.Struct, frozen=True, gc=False):
 
 
 NOTHING: Final = Wanted()
+
+
+class Leg(enum.Enum):
+    """What of a request an endpoint does: all of it, its prompt for another endpoint, or what follows the prompt."""
+
+    WHOLE = "whole"
+    PREFILL = "prefill"
+    DECODE = "decode"
 
 
 class Beliefs:
@@ -77,20 +86,24 @@ class Beliefs:
         of_request["pressure"] = self._index.pressures(numbers, wanted.prompt.size, matched, now_s)
         return Candidates(endpoints, {name: columns.get(name) or of_request[name] for name in inputs})
 
-    def reserve(self, endpoint: Endpoint, wanted: Wanted, now_s: float, *, matched: float = 0.0) -> int:
-        """Count a request that has just been sent to the endpoint, which holds `matched` blocks of its prompt.
+    def reserve(
+        self, endpoint: Endpoint, wanted: Wanted, now_s: float, *, matched: float = 0.0, leg: Leg = Leg.WHOLE
+    ) -> int:
+        """Count a request, or a leg of one, that has just been sent to the endpoint, which holds `matched` blocks.
 
         Gives the reservation's number.
         """
         prompt, number = wanted.prompt, self._numbering.of(endpoint)
-        uncached = max(prompt.size - matched, 0.0)
-        reservation = self.loads.reserve(endpoint, now_s, size=prompt.size, uncached=uncached)
+        uncached = 0.0 if leg is Leg.DECODE else max(prompt.size - matched, 0.0)
+        reservation = self.loads.reserve(
+            endpoint, now_s, size=prompt.size, uncached=uncached, measurable=leg is Leg.WHOLE
+        )
         self._crowds.picked(number)
         self._count(endpoint)
         if prompt.size:
             self._index.sent(number, prompt, now_s)
             self._rooms.sent(number, prompt.size, matched)
-        if wanted.session:
+        if wanted.session and leg is not Leg.PREFILL:
             self._sessions[wanted.session] = number
             self._sessions.move_to_end(wanted.session)
             if len(self._sessions) > MAX_SESSIONS:

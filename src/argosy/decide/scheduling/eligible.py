@@ -1,6 +1,6 @@
 """Which endpoints of a pool may serve a request at all. Filters only shrink."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -41,8 +41,20 @@ def eligible(
     return Eligible(everyone, by_name)
 
 
+def answering(endpoints: Iterable[PoolEndpoint]) -> Iterator[PoolEndpoint]:
+    """Leave out workers that only compute prompts for others."""
+    return (each for each in endpoints if each.answers)
+
+
+def prefilling_for(endpoints: Iterable[PoolEndpoint], kv_layout: str) -> Iterator[PoolEndpoint]:
+    """Give workers that compute prompts for others, of the same KV layout as the one that goes on from there."""
+    return (each for each in endpoints if each.prefills and each.kv_layout == kv_layout)
+
+
 def why_removed(endpoint: PoolEndpoint, subset: frozenset[str] | None, model: str | None) -> str | None:
-    """Say why `eligible` does not keep an endpoint; None for one that it keeps."""
+    """Say why an endpoint is not among those that may serve a whole request; None for one that is."""
+    if not endpoint.answers:
+        return "it computes prompts for others only"
     if not endpoint.ready:
         return "it is not ready"
     if model is not None and endpoint.models and model not in endpoint.models:

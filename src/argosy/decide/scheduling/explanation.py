@@ -1,20 +1,30 @@
 """Why a request went where it went: a decision made once more from its record, in figures and in one sentence."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from argosy.decide.routing.endpoints import PoolEndpoint
 from argosy.decide.routing.rewrites import Rewritten
+from argosy.decide.scheduling.deciders.threshold import Outcome, Verdict
 from argosy.decide.scheduling.eligible import why_removed
 from argosy.decide.scheduling.plugins import Failure
 from argosy.decide.scheduling.profiles import BUILT_IN, Profile
-from argosy.decide.scheduling.record import Record
+from argosy.decide.scheduling.record import PrefillRecord, Record
 from argosy.decide.scheduling.schedule import Decision, schedule
 
 DEFAULT_PICKER: Final = BUILT_IN.spec.picker.type
+_WHY_NOT: Final[Mapping[Outcome, str]] = {
+    "below_threshold": "fewer tokens than the threshold are to be computed",
+    "no_prompt": "the request has no prompt that is known to be one",
+    "needs_logits": "the answer needs what only its own prefill gives",
+    "no_prefill_worker": "no prefill worker is ready",
+    "no_pair": "no prefill worker has the KV layout of the decode worker",
+    "set_aside": "the prefill workers have just failed",
+    "too_many": "too many legs are under way",
+}
 MAX_NAMED: Final = 8
 """Endpoints that are named for each reason; the rest are counted."""
 
@@ -49,6 +59,21 @@ class Removed(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: tuple[str, ...]
 
 
+class PrefillExplanation(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the prompt was computed by a prefill worker, the verdict's numbers, and how that worker was chosen.
+
+    `prompt_tokens` is the prompt's length as its engine reported it, 0 where it did not.
+    """
+
+    verdict: Verdict
+    outcome: str = ""
+    took_s: float | None = None
+    prompt_tokens: int = 0
+    picked: str = ""
+    eligible: int = 0
+    candidates: tuple[Candidate, ...] = ()
+
+
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """One decision. `lost_by` is what the runner-up's cost was above the pick's, 0 for a tie.
 
@@ -76,6 +101,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
     candidates: tuple[Candidate, ...] = ()
     removed: tuple[Removed, ...] = ()
+    prefill: PrefillExplanation | None = None
 
 
 def explanation(record: Record, endpoints: Sequence[PoolEndpoint], profile: Profile | None) -> Explanation:
@@ -97,6 +123,7 @@ def explanation(record: Record, endpoints: Sequence[PoolEndpoint], profile: Prof
         eligible=record.eligible,
         failure=record.failure,
         removed=tuple(_removed(endpoints, record)),
+        prefill=None if record.prefill is None else PrefillExplanation(verdict=record.prefill.verdict),
     )
     if not record.candidates:
         return said
@@ -122,7 +149,8 @@ def explanation(record: Record, endpoints: Sequence[PoolEndpoint], profile: Prof
     tied = tuple(each.endpoint for each in comparable if each.cost == first.cost)
     return msgspec.structs.replace(
         said,
-        sentence=f"{_failed(record)}{_sentence(record, candidates, matched, tied, lost_by)}",
+        sentence=f"{_failed(record)}{_sentence(record, candidates, matched, tied, lost_by)}{_of_prefill(record)}",
+        prefill=_prefill(record.prefill, profile),
         prompt_matched=matched,
         picked=first.endpoint,
         fallbacks=tuple(map(str, decision.endpoints[1:])),
@@ -143,6 +171,40 @@ def _candidate(decision: Decision, index: int, names: Sequence[str]) -> Candidat
         judgements=tuple(judged),
         inputs={name: float(columns[name][index]) for name in names},
     )
+
+
+def _prefill(leg: PrefillRecord | None, profile: Profile) -> PrefillExplanation | None:
+    if leg is None:
+        return None
+    candidates: tuple[Candidate, ...] = ()
+    if leg.candidates:
+        decision = schedule(profile, leg.asked, leg.candidates)
+        candidates = tuple(_candidate(decision, index, profile.inputs) for index in decision.order)
+    return PrefillExplanation(
+        verdict=leg.verdict,
+        outcome=leg.outcome,
+        took_s=leg.took_s,
+        prompt_tokens=leg.prompt_tokens,
+        picked="" if leg.picked is None else str(leg.picked),
+        eligible=leg.eligible,
+        candidates=candidates,
+    )
+
+
+def _of_prefill(record: Record) -> str:
+    leg = record.prefill
+    if leg is None:
+        return ""
+    said = leg.verdict
+    off = "" if said.error is None else f", estimates off by {said.error:.0%}"
+    counted = f"about {said.uncached_tokens:.0f} of {said.prompt_tokens:.0f} prompt tokens are not cached there"
+    numbers = f"{counted}, threshold {said.threshold_tokens}{off}"
+    if leg.picked is None:
+        return f" Prefilled there as well: {_WHY_NOT[said.outcome]} ({numbers})."
+    what = {"": "is computing the prompt", "done": "computed the prompt"}.get(leg.outcome)
+    ended = what or f"was to compute the prompt, which failed ({leg.outcome})"
+    took = "" if leg.took_s is None else f" after {leg.took_s:.3f} s"
+    return f" {leg.picked} {ended}{took}: {numbers}."
 
 
 def _removed(endpoints: Iterable[PoolEndpoint], record: Record) -> Iterator[Removed]:

@@ -184,22 +184,45 @@ class Loads:
         records = self._of(endpoints)
         return {name: make(records, now_s) for name in names if (make := LOAD_COLUMNS.get(name))}
 
-    def reserve(self, endpoint: Endpoint, now_s: float, *, size: float = 0.0, uncached: float = 0.0) -> int:
+    def reserve(
+        self, endpoint: Endpoint, now_s: float, *, size: float = 0.0, uncached: float = 0.0, measurable: bool = True
+    ) -> int:
         """Count a request that has just been sent to the endpoint; gives the reservation's number.
 
-        Its prompt is `size` blocks long, of which `uncached` are to be computed.
+        Its prompt is `size` blocks long, of which `uncached` are to be computed. It is `measurable` where it takes as
+        long as requests do that compute so much and answer.
         """
         self._picks += 1
         record = self._record(endpoint)
         record.last_pick = self._picks
         self._reservations[self._picks] = Reservation(
-            number=self._picks, endpoint=endpoint, since_s=now_s, size=size, work=record.backlog(now_s) + uncached
+            number=self._picks,
+            endpoint=endpoint,
+            since_s=now_s,
+            size=size,
+            work=record.backlog(now_s) + uncached,
+            measurable=measurable,
         )
         record.held += 1
         record.reserved += 1
         record.under_way += size
         record.begin(self._picks, uncached, now_s)
         return self._picks
+
+    def compute_here(self, number: int, uncached: float, now_s: float) -> None:
+        """Count so many blocks to compute for a request that came without any."""
+        reservation = self._reservations[number]
+        record = self._record(reservation.endpoint)
+        self._reservations[number] = msgspec.structs.replace(
+            reservation, since_s=now_s, work=record.backlog(now_s) + uncached, measurable=True
+        )
+        record.prompts[number] += uncached
+        record.pending += uncached
+
+    def set_aside(self, endpoint: Endpoint, until_s: float) -> None:
+        """Take an endpoint for suspect until then."""
+        record = self._record(endpoint)
+        record.suspect_until_s = max(record.suspect_until_s, until_s)
 
     def move(self, number: int, endpoint: Endpoint, now_s: float) -> None:
         """Count a request where it is really served; the endpoint that did not take it becomes suspect."""

@@ -20,6 +20,7 @@ from argosy.api.scheduling import ProfileSpec
 from argosy.base.endpoint import Endpoint
 from argosy.decide.routing.endpoints import PoolEndpoint
 from argosy.decide.routing.rewrites import Rewritten
+from argosy.decide.scheduling.deciders.threshold import Verdict
 from argosy.decide.scheduling.plugins import Asked, Candidates, Failure
 
 MAX_ID: Final = 128
@@ -29,13 +30,31 @@ RECORD_SIZE: Final = 5
 MAX_ENDPOINTS_KEPT: Final = 20_000
 
 
+class PrefillRecord(msgspec.Struct, kw_only=True):
+    """The prefill leg of a request: what it was decided by, and what came of it.
+
+    `candidates` were judged by the record's profile as `asked`; `picked` is None where the verdict is against a leg.
+    `outcome` is empty while the leg is under way, `done`, or why it failed. `prompt_tokens` is the true length of the
+    prompt, as far as it was reported, else 0.
+    """
+
+    verdict: Verdict
+    eligible: int = 0
+    asked: Asked = Asked()
+    candidates: Candidates = Candidates()
+    picked: Endpoint | None = None
+    outcome: str = ""
+    took_s: float | None = None
+    prompt_tokens: int = 0
+
+
 class Record(msgspec.Struct, kw_only=True):
     """One request: what was known when it was decided, and what came of it.
 
     `at_s` is in seconds since 1970. `model` is the one that its route asks for, empty for any. `eligible` counts the
     endpoints that could have served, of which `candidates` were judged, by `profile`; by the built-in default where one
     of its plugins had a `failure`. `picked` is the best of them. A refused request has a `refused` reason, and no
-    candidates. `took_s` is None while it is under way.
+    candidates. `took_s` is None while it is under way. `prefill` is there where its pool has prefill workers.
     """
 
     request: str
@@ -51,6 +70,7 @@ class Record(msgspec.Struct, kw_only=True):
     candidates: Candidates = Candidates()
     picked: Endpoint | None = None
     failure: Failure | None = None
+    prefill: PrefillRecord | None = None
     refused: str = ""
     served: str = ""
     answered: bool = False
@@ -79,10 +99,10 @@ class Records:
         entry = (record, self._state_of(endpoints))
         self._records.append(entry)
         self._by_request[record.request] = entry
-        self._kept += RECORD_SIZE + len(record.candidates)
+        self._kept += _size(record)
         while self._kept > MAX_KEPT:
             oldest_entry = self._records.popleft()
-            self._kept -= RECORD_SIZE + len(oldest_entry[0].candidates)
+            self._kept -= _size(oldest_entry[0])
             if self._by_request.get(oldest_entry[0].request) is oldest_entry:
                 del self._by_request[oldest_entry[0].request]
 
@@ -113,3 +133,8 @@ class Records:
     def latest(self, count: int) -> list[Record]:
         """Give the newest records, newest first."""
         return [record for record, _ in islice(reversed(self._records), count)]
+
+
+def _size(record: Record) -> int:
+    of_prefill = 0 if record.prefill is None else RECORD_SIZE + len(record.prefill.candidates)
+    return RECORD_SIZE + len(record.candidates) + of_prefill

@@ -1,0 +1,166 @@
+"""Prefill legs while they run: the picker asks the prefill worker, and the request goes on with what it says.
+
+Rules of this file:
+
+- Whatever goes wrong with a leg, the request goes on unchanged to its decode worker, unless its pool says otherwise.
+- A worker that cannot be reached, breaks off, is late or fails by itself is set aside for a while; one that finds fault
+  with the request, or is full, is not.
+- A leg ends once: with an outcome, or cancelled because its client has left.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final, Protocol
+
+from argosy.apps.picker import answers
+from argosy.apps.picker.pick import Pick, Prefill, RequestHead
+from argosy.apps.picker.prefills import Prefills
+from argosy.base.endpoint import Endpoint
+from argosy.edge.http.prefill import PrefillAnswer, PrefillFailed
+from argosy.edge.rpc.ext_proc import Answer
+from argosy.engines import nixlv2, sglang
+
+_FORWARDED: Final = ("authorization", "x-request-id", "traceparent", "tracestate", "baggage")
+_OK: Final = range(200, 300)
+_CLIENTS_FAULT: Final = range(400, 500)
+_UNAVAILABLE: Final = 503
+DONE: Final = "done"
+CANCELLED: Final = "cancelled"
+BROKEN: Final = "broken"
+NO_PARAMS: Final = "no_params"
+
+Result = bytes | Answer | None
+"""The changed body, None for the request as it came, or an answer in its place."""
+Done = Callable[[Result], None]
+
+
+class PrefillWorkers(Protocol):
+    """Where prefill requests are sent."""
+
+    async def post(
+        self, endpoint: Endpoint, path: str, headers: Mapping[str, str], body: bytes, *, timeout_s: float
+    ) -> PrefillAnswer | PrefillFailed:
+        """Send one and give what comes of it."""
+
+
+class Leg:
+    """One leg under way. Where the request `goes_on` at once, it does so with `body`, if there is one."""
+
+    def __init__(self, prefills: Prefills, pick: Pick, prefill: Prefill) -> None:
+        self._prefills = prefills
+        self._pick = pick
+        self._prefill = prefill
+        self._task: asyncio.Task[None] | None = None
+        self._is_over = False
+        self.is_cancelled = False
+        self.goes_on = False
+        self.body: bytes | None = None
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do the work that ends it."""
+        self._task = asyncio.get_running_loop().create_task(work)
+
+    def end(self, outcome: str, *, prompt_tokens: int = 0, set_aside: bool = False) -> None:
+        """Take note of what came of it, unless it is over."""
+        if not self._is_over:
+            self._is_over = True
+            self._prefills.ended(self._pick, self._prefill, outcome, prompt_tokens=prompt_tokens, set_aside=set_aside)
+
+    def answered(self) -> None:
+        """Take note that the request's answer begins, which ends a leg that somebody else runs."""
+        if self._task is None:
+            self.end(DONE)
+
+    def cancel(self) -> None:
+        """End it: nobody wants its result any more."""
+        self.is_cancelled = True
+        self.end(CANCELLED)
+        if self._task is not None:
+            self._task.cancel()
+
+
+class Legs:
+    """Runs the legs of one picker."""
+
+    def __init__(self, prefills: Prefills, workers: PrefillWorkers) -> None:
+        self._prefills = prefills
+        self._workers = workers
+
+    def start(self, pick: Pick, prefill: Prefill, head: RequestHead, done: Done) -> Leg:
+        """Begin a leg; `done` is told once what becomes of the request, unless it goes on at once, or is cancelled."""
+        leg = Leg(self._prefills, pick, prefill)
+        match prefill.policy.protocol:
+            case "nixlv2":
+                leg.run(self._before(leg, pick, prefill, head, done))
+            case "sglang":
+                leg.goes_on = True
+                leg.body = sglang.paired_request(
+                    prefill.fields,
+                    host=prefill.endpoint.address,
+                    port=prefill.policy.bootstrap_port,
+                    room=prefill.room,
+                )
+                leg.run(self._beside(leg, prefill, head, leg.body))
+            case "sidecar":
+                leg.goes_on = True
+        return leg
+
+    async def _before(self, leg: Leg, pick: Pick, prefill: Prefill, head: RequestHead, done: Done) -> None:
+        """Prefill, then let the request go on with where its state is."""
+        result: Result = None
+        try:
+            result = await self._result(leg, pick, prefill, head)
+        finally:
+            # A mistake of ours must not hold the request.
+            if not leg.is_cancelled:
+                leg.end(BROKEN)
+                done(result)
+
+    async def _result(self, leg: Leg, pick: Pick, prefill: Prefill, head: RequestHead) -> Result:
+        answer = await self._post(prefill, head, nixlv2.prefill_request(prefill.fields))
+        found = nixlv2.prefilled(answer.body) if isinstance(answer, PrefillAnswer) and _is_good(answer) else None
+        if found is not None:
+            leg.end(DONE, prompt_tokens=found.prompt_tokens)
+            return nixlv2.decode_request(prefill.fields, found.params)
+        outcome = _outcome(answer)
+        leg.end(outcome, set_aside=_is_own_fault(answer))
+        if prefill.policy.on_prefill_failure == "fail":
+            return answers.prefill_failed(prefill.endpoint, outcome).answer
+        self._prefills.compute_at_decode(pick, prefill)
+        return None
+
+    async def _beside(self, leg: Leg, prefill: Prefill, head: RequestHead, body: bytes) -> None:
+        """Prefill while the decode worker waits for the state; what the prefill worker answers is of no use."""
+        answer = await self._post(prefill, head, body)
+        leg.end(DONE if _is_good(answer) else _outcome(answer), set_aside=_is_own_fault(answer))
+
+    async def _post(self, prefill: Prefill, head: RequestHead, body: bytes) -> PrefillAnswer | PrefillFailed:
+        headers = {name: value for name in _FORWARDED if (value := head.headers.get(name))}
+        headers["content-type"] = "application/json"
+        return await self._workers.post(
+            prefill.endpoint,
+            head.headers.get(":path", "/"),
+            headers,
+            body,
+            timeout_s=prefill.policy.prefill_timeout_seconds,
+        )
+
+
+def _is_good(answer: PrefillAnswer | PrefillFailed) -> bool:
+    return isinstance(answer, PrefillAnswer) and answer.status in _OK
+
+
+def _is_own_fault(answer: PrefillAnswer | PrefillFailed) -> bool:
+    if isinstance(answer, PrefillFailed):
+        return True
+    return answer.status not in _OK and answer.status not in _CLIENTS_FAULT and answer.status != _UNAVAILABLE
+
+
+def _outcome(answer: PrefillAnswer | PrefillFailed) -> str:
+    if isinstance(answer, PrefillFailed):
+        return answer.why
+    if answer.status in _OK:
+        return NO_PARAMS
+    if answer.status == _UNAVAILABLE:
+        return "unavailable"
+    return "rejected" if answer.status in _CLIENTS_FAULT else "error"

@@ -1,0 +1,1 @@
+"""Deciders: whether a request goes to a prefill worker first, one file each."""

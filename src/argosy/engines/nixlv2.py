@@ -1,0 +1,86 @@
+"""vLLM's KV transfer for a prefill and a decode worker, one after the other: `kv_transfer_params` in bodies.
+
+The prefill worker computes the prompt and one token, keeps the prompt's KV blocks, and says in its answer where they
+are. The decode worker is told that, pulls them, and goes on. Whoever reads a decode request twice pulls once: what it
+cannot pull it computes.
+
+Sources: vLLM 0.32, `distributed/kv_transfer/kv_connector/v1/nixl_connector.py`; llm-d's `nixlv2` connector of its
+routing sidecar.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+PARAMS: Final = "kv_transfer_params"
+Fields = Mapping[str, msgspec.Raw]
+"""The top-level fields of a body, unread."""
+
+_LIMITS: Final = ("max_tokens", "max_completion_tokens")
+_UNWANTED: Final = frozenset(("stream_options", "min_tokens"))
+_ASKED: Final = msgspec.Raw(
+    msgspec.json.encode(
+        {
+            "do_remote_decode": True,
+            "do_remote_prefill": False,
+            "remote_engine_id": None,
+            "remote_block_ids": None,
+            "remote_host": None,
+            "remote_port": None,
+        }
+    )
+)
+_ONE: Final = msgspec.Raw(b"1")
+_FALSE: Final = msgspec.Raw(b"false")
+
+
+class _Details(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int = 0
+    prompt_tokens_details: _Details | None = None
+
+
+class _Answer(msgspec.Struct):
+    kv_transfer_params: dict[str, msgspec.Raw] | None = None
+    usage: _Usage | None = None
+
+
+class Prefilled(msgspec.Struct, frozen=True, kw_only=True):
+    """What a prefill worker answered: where the prompt's state is, as it wrote it, and the prompt's true length."""
+
+    params: msgspec.Raw
+    prompt_tokens: int = 0
+
+
+_ANSWERS: Final = msgspec.json.Decoder(_Answer)
+
+
+def prefill_request(fields: Fields) -> bytes:
+    """Give the body for the prefill worker: the same prompt, one token, not streamed."""
+    changed = {name: value for name, value in fields.items() if name not in _UNWANTED}
+    changed |= {name: _ONE for name in _LIMITS if name in fields}
+    changed |= {_LIMITS[0]: _ONE, "stream": _FALSE, PARAMS: _ASKED}
+    return msgspec.json.encode(changed)
+
+
+def prefilled(answer: bytes) -> Prefilled | None:
+    """Read the prefill worker's answer; None where it names no state to be pulled."""
+    try:
+        read = _ANSWERS.decode(answer)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if not read.kv_transfer_params:
+        return None
+    return Prefilled(
+        params=msgspec.Raw(msgspec.json.encode(read.kv_transfer_params)),
+        prompt_tokens=read.usage.prompt_tokens if read.usage else 0,
+    )
+
+
+def decode_request(fields: Fields, params: msgspec.Raw) -> bytes:
+    """Give the body for the decode worker: the client's own, and where the prompt's state is."""
+    return msgspec.json.encode({**fields, PARAMS: params})

@@ -1,0 +1,310 @@
+"""The second pick: which requests have their prompt computed elsewhere, where, and what is believed meanwhile."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from argosy.api.disaggregation import ANNOTATION
+from argosy.api.names import BOTH_ROLES, DECODE_ROLE, KV_LAYOUT_LABEL, PREFILL_ROLE, PREFILLER_HEADER, ROLE_LABEL
+from argosy.api.objects import Object
+from argosy.apps.picker.legs import Result
+from argosy.apps.picker.pick import Pick, RequestHead
+from argosy.apps.picker.prefills import MAX_BYTES, SET_ASIDE_S
+from argosy.base.endpoint import Endpoint
+from argosy.decide.scheduling.explanation import explanation
+from argosy.edge.http.prefill import PrefillAnswer, PrefillFailed
+from argosy.edge.rpc.ext_proc import Answer
+from harness.picker_bench import HEAD, Bench
+from harness.services import gateway, pod, pool, route
+from harness.waiting import until
+
+DECODE, DECODE_TOO, PREFILL, PREFILL_TOO = "127.1.0.1", "127.1.0.2", "127.1.0.3", "127.1.0.4"
+PARAMS = {"do_remote_prefill": True, "remote_host": PREFILL, "remote_port": 5600}
+
+
+def chat(tokens: int = 1000, **more: Any) -> bytes:
+    """Give a body whose prompt has about so many tokens."""
+    return json.dumps({"model": "m", "messages": [{"role": "user", "content": "abcd" * tokens}], **more}).encode()
+
+
+def worker(address: str, role: str, layout: str = "a", *, ready: bool = True) -> Object:
+    labelled = pod("a", address, ready=ready)
+    labels = {**labelled.metadata.labels, ROLE_LABEL: role, KV_LAYOUT_LABEL: layout}
+    return replace(labelled, metadata=replace(labelled.metadata, labels=labels))
+
+
+def disaggregated(*workers: Object, **policy: Any) -> list[Object]:
+    given = pool("a")
+    annotations = {ANNOTATION: json.dumps(policy)}
+    return [route("a", "m"), replace(given, metadata=replace(given.metadata, annotations=annotations)), *workers]
+
+
+def bench(*workers: Object, **policy: Any) -> Bench:
+    workers = workers or (worker(DECODE, DECODE_ROLE), worker(PREFILL, PREFILL_ROLE))
+    made = Bench(gateway(), *disaggregated(*workers, **policy))
+    made.picker.run_legs(Workers(PrefillAnswer(status=200, body=b"{}", took_s=0.0)))
+    return made
+
+
+class Workers:
+    """Prefill workers that answer as told, and keep what they were asked."""
+
+    def __init__(self, answer: PrefillAnswer | PrefillFailed) -> None:
+        self.answer = answer
+        self.asked: list[tuple[Endpoint, str, Mapping[str, str], bytes, float]] = []
+        self.hold = asyncio.Event()
+        self.hold.set()
+
+    async def post(
+        self, endpoint: Endpoint, path: str, headers: Mapping[str, str], body: bytes, *, timeout_s: float
+    ) -> PrefillAnswer | PrefillFailed:
+        self.asked.append((endpoint, path, headers, body, timeout_s))
+        await self.hold.wait()
+        return self.answer
+
+
+def outcome(pick: Pick) -> str:
+    assert pick.record.prefill is not None
+    return pick.record.prefill.verdict.outcome
+
+
+def test_a_long_prompt_is_computed_by_a_prefill_worker_that_is_never_a_destination() -> None:
+    made = bench()
+    pick = made.pick(chat())
+    assert pick.destination == f"{DECODE}:8000"
+    assert pick.prefill is not None
+    assert pick.prefill.endpoint == Endpoint(PREFILL, 8000)
+    assert outcome(pick) == "prefill"
+    assert made.value("argosy_disaggregation_verdicts_total", pool="default/a", verdict="prefill") == 1.0
+    assert made.value("argosy_prefill_legs_under_way") == 1.0
+
+
+def test_a_short_prompt_and_one_that_is_cached_stay_at_the_decode_worker() -> None:
+    made = bench(thresholdTokens=500)
+    assert outcome(made.pick(chat(400))) == "below_threshold"
+    first = made.pick(chat())
+    assert first.prefill is not None
+    again = made.pick(chat())
+    assert outcome(again) == "below_threshold"
+    assert again.record.prefill is not None
+    assert again.record.prefill.verdict.uncached_tokens < 10.0
+
+
+@pytest.mark.parametrize(
+    ("workers", "why"),
+    [
+        ([worker(DECODE, DECODE_ROLE)], "no_prefill_worker"),
+        ([worker(DECODE, DECODE_ROLE), worker(PREFILL, PREFILL_ROLE, ready=False)], "no_prefill_worker"),
+        ([worker(DECODE, DECODE_ROLE), worker(PREFILL, PREFILL_ROLE, "b")], "no_pair"),
+        ([worker(DECODE, "")], "no_pair"),
+        ([worker(DECODE, BOTH_ROLES)], "no_prefill_worker"),
+    ],
+)
+def test_without_a_prefill_worker_of_the_same_layout_the_decode_worker_serves_alone(
+    workers: list[Object], why: str
+) -> None:
+    pick = bench(*workers).pick(chat())
+    assert pick.prefill is None
+    assert outcome(pick) == why
+
+
+def test_pairs_keep_to_one_layout() -> None:
+    made = bench(
+        worker(DECODE, DECODE_ROLE, "old"),
+        worker(PREFILL, PREFILL_ROLE, "old"),
+        worker(DECODE_TOO, DECODE_ROLE, "new"),
+        worker(PREFILL_TOO, PREFILL_ROLE, "new"),
+    )
+    partner = {DECODE: PREFILL, DECODE_TOO: PREFILL_TOO}
+    for number in range(8):
+        pick = made.pick(chat(1000 + 1000 * number))
+        assert pick.prefill is not None
+        assert pick.prefill.endpoint.address == partner[pick.endpoints[0].address]
+
+
+def test_workers_of_both_roles_serve_either_leg_but_never_both_of_one_request() -> None:
+    made = bench(worker(DECODE, BOTH_ROLES), worker(DECODE_TOO, BOTH_ROLES))
+    for number in range(6):
+        pick = made.pick(chat(1000 + 1000 * number))
+        assert pick.prefill is not None
+        assert pick.prefill.endpoint != pick.endpoints[0]
+
+
+def test_the_prompts_work_counts_at_the_prefill_worker_until_the_leg_ends() -> None:
+    made = bench()
+    pick = made.pick(chat())
+    loads = {each.endpoint.address: each for loads in made.picker.believed().values() for each in loads}
+    assert loads[PREFILL].backlog > 3.0
+    assert loads[DECODE].backlog == 0.0
+    assert (loads[PREFILL].held, loads[DECODE].held) == (1, 1)
+    assert pick.prefill is not None
+    made.picker.prefills.ended(pick, pick.prefill, "refused", set_aside=True)
+    made.picker.prefills.compute_at_decode(pick, pick.prefill)
+    loads = {each.endpoint.address: each for loads in made.picker.believed().values() for each in loads}
+    assert loads[DECODE].backlog > 3.0
+    assert (loads[PREFILL].held, loads[PREFILL].backlog) == (0, 0.0)
+    assert outcome(made.pick(chat(3000))) == "set_aside"
+    made.clock.now_s += SET_ASIDE_S + 1.0
+    assert outcome(made.pick(chat(5000))) == "prefill"
+
+
+def test_estimates_are_corrected_by_what_engines_report_and_the_error_is_shown() -> None:
+    made = bench()
+    pick = made.pick(chat())
+    assert pick.prefill is not None
+    made.picker.prefills.ended(pick, pick.prefill, "done", prompt_tokens=2000, set_aside=False)
+    assert made.value("argosy_prompt_tokens_error_ratio") == pytest.approx(0.5, abs=0.02)
+    later = made.pick(chat(3000))
+    assert later.record.prefill is not None
+    assert later.record.prefill.verdict.prompt_tokens == pytest.approx(6000, rel=0.02)
+    assert later.record.prefill.verdict.error == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize("more", [{"echo": True}, {"prompt_logprobs": 1}])
+def test_an_answer_that_needs_its_own_prefill_gets_it(more: dict[str, Any]) -> None:
+    assert outcome(bench().pick(chat(**more))) == "needs_logits"
+
+
+def test_what_is_no_generation_has_no_leg() -> None:
+    made = bench()
+    head = {**HEAD, ":path": "/v1/embeddings"}
+    pick = made.picker.decide(RequestHead(headers=head), json.dumps({"model": "m", "input": "abcd" * 4000}).encode())
+    assert isinstance(pick, Pick)
+    assert outcome(pick) == "no_prompt"
+
+
+def test_legs_hold_so_many_bytes_and_no_more() -> None:
+    made = bench()
+    outcomes = [outcome(made.pick(_other(number))) for number in range(9)]
+    assert outcomes.count("prefill") == MAX_BYTES // (2 * len(_other(0)))
+    assert outcomes[-1] == "too_many"
+
+
+def _other(number: int) -> bytes:
+    content = f"{number}" + "abcd" * 2_000_000
+    return json.dumps({"model": "m", "messages": [{"role": "user", "content": content}]}).encode()
+
+
+@pytest.mark.parametrize("name", ["kv_transfer_params", "bootstrap_host", "bootstrap_port", "bootstrap_room"])
+def test_no_client_says_where_an_engine_reads_its_cache(name: str) -> None:
+    refused = bench().ask(chat(4, **{name: None}))
+    assert isinstance(refused, Answer)
+    assert refused.status == 400
+    assert json.loads(refused.body)["error"]["param"] == name
+    whole = Bench(gateway(), route("a", "m"), pool("a"), pod("a", DECODE))
+    assert isinstance(whole.ask(chat(4, **{name: None})), Pick), "a pool without prefill workers reads no such field"
+
+
+def test_pods_of_others_with_a_sidecar_are_told_their_prefill_worker_in_a_header() -> None:
+    sidecar = worker(DECODE, DECODE_ROLE)
+    assert hasattr(sidecar, "spec")
+    (engine,) = sidecar.spec.containers
+    spec = replace(sidecar.spec, init_containers=(replace(engine, name="routing-proxy"),))
+    made = Bench(gateway(), route("a", "m"), pool("a"), replace(sidecar, spec=spec), worker(PREFILL, PREFILL_ROLE))
+    made.picker.run_legs(Workers(PrefillFailed(why="refused", sentence="")))
+    pick = made.pick(chat())
+    assert dict(pick.set_headers)[PREFILLER_HEADER] == f"{PREFILL}:8000"
+    leg = made.picker.prefill(pick, RequestHead(headers=HEAD), _nothing)
+    assert leg is not None
+    assert leg.goes_on
+    assert leg.body is None
+    assert made.value("argosy_prefill_legs_under_way") == 1.0
+    leg.answered()
+    leg.cancel()
+    assert made.value("argosy_prefill_legs_total", pool="default/a", outcome="done") == 1.0
+    assert made.value("argosy_prefill_legs_under_way") == 0.0
+
+
+def _nothing(_result: Result) -> None:
+    raise AssertionError("nobody waits")
+
+
+async def leg_of(made: Bench, workers: Workers, body: bytes) -> tuple[Pick, Result]:
+    made.picker.run_legs(workers)
+    pick = made.pick(body)
+    assert pick.prefill is not None
+    came: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+    made.picker.prefill(pick, RequestHead(headers={**HEAD, "authorization": "Bearer key"}), came.set_result)
+    return pick, await asyncio.wait_for(came, 10)
+
+
+async def test_a_leg_asks_for_one_token_and_gives_the_request_where_its_state_is() -> None:
+    answer = json.dumps({"usage": {"prompt_tokens": 1020}, "kv_transfer_params": PARAMS}).encode()
+    made, workers = bench(), Workers(PrefillAnswer(status=200, body=answer, took_s=0.1))
+    body = chat(stream=True, max_tokens=9)
+    pick, result = await leg_of(made, workers, body)
+    assert isinstance(result, bytes)
+    assert json.loads(result) == {**json.loads(body), "kv_transfer_params": PARAMS}
+    ((endpoint, path, headers, sent, timeout_s),) = workers.asked
+    assert (endpoint, path, timeout_s) == (Endpoint(PREFILL, 8000), "/v1/chat/completions", 30)
+    assert headers["authorization"] == "Bearer key"
+    assert headers["x-request-id"] == "r-1"
+    assert json.loads(sent)["max_tokens"] == 1
+    said = explanation(pick.record, (), made.picker.profile_of(pick.record.profile))
+    assert said.prefill is not None
+    assert (said.prefill.outcome, said.prefill.prompt_tokens) == ("done", 1020)
+    assert f"{PREFILL}:8000 computed the prompt" in said.sentence
+    assert "threshold 256" in said.sentence
+
+
+@pytest.mark.parametrize(
+    ("answer", "why", "aside"),
+    [
+        (PrefillFailed(why="refused", sentence=""), "refused", True),
+        (PrefillFailed(why="timeout", sentence=""), "timeout", True),
+        (PrefillAnswer(status=500, body=b"", took_s=0.0), "error", True),
+        (PrefillAnswer(status=503, body=b"", took_s=0.0), "unavailable", False),
+        (PrefillAnswer(status=400, body=b"", took_s=0.0), "rejected", False),
+        (PrefillAnswer(status=200, body=b"{}", took_s=0.0), "no_params", False),
+    ],
+)
+async def test_a_leg_that_fails_leaves_the_request_as_it_was(
+    answer: PrefillAnswer | PrefillFailed, why: str, *, aside: bool
+) -> None:
+    made = bench()
+    pick, result = await leg_of(made, Workers(answer), chat())
+    assert result is None
+    assert made.value("argosy_prefill_legs_total", pool="default/a", outcome=why) == 1.0
+    assert made.value("argosy_prefill_legs_under_way") == 0.0
+    said = explanation(pick.record, (), made.picker.profile_of(pick.record.profile))
+    assert f"which failed ({why})" in said.sentence
+    assert outcome(made.pick(chat(9000))) == ("set_aside" if aside else "prefill")
+
+
+async def test_a_service_may_rather_fail_than_prefill_at_its_decode_workers() -> None:
+    made = bench(onPrefillFailure="fail")
+    _, result = await leg_of(made, Workers(PrefillFailed(why="refused", sentence="")), chat())
+    assert isinstance(result, Answer)
+    assert result.status == 503
+
+
+async def test_a_client_that_leaves_cancels_its_leg() -> None:
+    made, workers = bench(), Workers(PrefillAnswer(status=200, body=b"{}", took_s=0.0))
+    workers.hold.clear()
+    made.picker.run_legs(workers)
+    pick = made.pick(chat())
+    leg = made.picker.prefill(pick, RequestHead(headers=HEAD), _nothing)
+    assert leg is not None
+    leg.cancel()
+    leg.cancel()
+    await asyncio.sleep(0)
+    assert made.value("argosy_prefill_legs_total", pool="default/a", outcome="cancelled") == 1.0
+    assert made.value("argosy_prefill_legs_under_way") == 0.0
+
+
+async def test_sglangs_workers_are_both_asked_at_once() -> None:
+    made, workers = bench(protocol="sglang"), Workers(PrefillAnswer(status=200, body=b"{}", took_s=0.0))
+    made.picker.run_legs(workers)
+    pick = made.pick(chat())
+    leg = made.picker.prefill(pick, RequestHead(headers=HEAD), _nothing)
+    assert leg is not None
+    assert leg.goes_on
+    assert leg.body is not None
+    sent = json.loads(leg.body)
+    assert (sent["bootstrap_host"], sent["bootstrap_port"]) == (PREFILL, 8998)
+    await until(lambda: not made.value("argosy_prefill_legs_under_way"))
+    assert workers.asked[0][3] == leg.body
