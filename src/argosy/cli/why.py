@@ -10,7 +10,9 @@ from argosy.cli.options import WHERE, add_place
 from argosy.cli.places import Place, place
 
 if TYPE_CHECKING:
-    from argosy.decide.scheduling.explanation import Explanation
+    from collections.abc import Sequence
+
+    from argosy.decide.scheduling.explanation import Candidate, Explanation
 
 EPILOG = f"""examples:
   argosy why 5c872d3d-92d5-4f12-bef3-a29fa460b49d
@@ -86,7 +88,7 @@ def _show(explained: "Explanation") -> None:
         )
     if explained.candidates:
         print()
-        _print_table(explained)
+        _print_table(explained.candidates, explained.picked, explained.fallbacks)
     more = explained.eligible - len(explained.candidates)
     if more > 0:
         print(f"{more} more could have served, and were not looked at: they hold less of it, or have more to do.")
@@ -94,17 +96,22 @@ def _show(explained: "Explanation") -> None:
         rest = removed.count - len(removed.endpoints)
         also = f" and {rest} more" if rest else ""
         print(f"Removed, as {removed.why}: {', '.join(removed.endpoints)}{also}")
+    if explained.prefill is not None and explained.prefill.candidates:
+        prefill = explained.prefill
+        reported = f"; its engine counted {prefill.prompt_tokens} tokens" if prefill.prompt_tokens else ""
+        print(f"\nPrefill workers that could have computed the prompt{reported}:")
+        _print_table(prefill.candidates, prefill.picked, ())
 
 
-def _print_table(explained: "Explanation") -> None:
-    first = explained.candidates[0]
+def _print_table(candidates: "Sequence[Candidate]", picked: str, fallbacks: "Sequence[str]") -> None:
+    first = candidates[0]
     names = tuple(first.inputs)
     several = first.judgements if len(first.judgements) > 1 else ()
     scorers = (f"{each.scorer} x{each.weight:g}" for each in several)
     rows = [("", "endpoint", "cost", *scorers, *(name.replace("_", " ") for name in names))]
-    for each in explained.candidates:
-        mark = "fallback" if each.endpoint in explained.fallbacks else ""
-        mark = "picked" if each.endpoint == explained.picked else mark
+    for each in candidates:
+        mark = "fallback" if each.endpoint in fallbacks else ""
+        mark = "picked" if each.endpoint == picked else mark
         mark = f"{mark}, left out by {each.left_out_by}".removeprefix(", ") if each.left_out_by else mark
         costs = [each.cost, *(judged.cost * judged.weight for judged in each.judgements[: len(several)])]
         values = (*costs, *(each.inputs[name] for name in names))

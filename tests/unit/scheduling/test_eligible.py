@@ -3,11 +3,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from argosy.api.names import BOTH_ROLES, DECODE_ROLE, KV_LAYOUT_LABEL, PREFILL_ROLE, ROLE_LABEL
 from argosy.api.objects import Key
 from argosy.base.endpoint import Endpoint
 from argosy.base.numbering import Numbering, members
 from argosy.decide.routing.endpoints import PoolEndpoint
-from argosy.decide.scheduling.eligible import eligible, subset_of, why_removed
+from argosy.decide.scheduling.eligible import answering, eligible, prefilling_for, subset_of, why_removed
 
 A, B, C = (Endpoint(f"127.0.0.{n}", 8000) for n in (1, 2, 3))
 
@@ -92,3 +93,20 @@ def test_an_endpoint_that_says_what_it_answers_to_is_asked_for_nothing_else() ->
     assert kept([named, candidate(B)], model="new") == (B,)
     assert kept([named, candidate(B)], model="old") == (A, B)
     assert kept([named, candidate(B)]) == (A, B)
+
+
+def working(endpoint: Endpoint, role: str, layout: str = "") -> PoolEndpoint:
+    labels = {ROLE_LABEL: role, KV_LAYOUT_LABEL: layout}
+    return PoolEndpoint(endpoint=endpoint, pod=Key("default", "p"), ready=True, labels=labels)
+
+
+def test_a_worker_that_only_computes_prompts_answers_nobody() -> None:
+    prefill, decode = working(A, PREFILL_ROLE), working(B, DECODE_ROLE)
+    assert list(answering([prefill, decode])) == [decode]
+    assert why_removed(prefill, None, None) == "it computes prompts for others only"
+    assert why_removed(decode, None, None) is None
+
+
+def test_prompts_are_computed_by_workers_of_either_role_that_share_the_layout() -> None:
+    workers = [working(A, PREFILL_ROLE, "a"), working(B, BOTH_ROLES, "a"), working(C, PREFILL_ROLE, "b")]
+    assert list(prefilling_for([*workers, working(C, DECODE_ROLE, "a")], "a")) == workers[:2]

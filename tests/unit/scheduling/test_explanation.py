@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -9,10 +9,11 @@ from argosy.api.objects import Key
 from argosy.api.scheduling import PluginSpec, ProfileSpec
 from argosy.base.endpoint import Endpoint
 from argosy.decide.routing.endpoints import PoolEndpoint
+from argosy.decide.scheduling.deciders.threshold import Outcome, Verdict
 from argosy.decide.scheduling.explanation import MAX_NAMED, Explanation, Removed, explanation
 from argosy.decide.scheduling.plugins import Asked
 from argosy.decide.scheduling.profiles import PROFILES
-from argosy.decide.scheduling.record import Record
+from argosy.decide.scheduling.record import PrefillRecord, Record
 from argosy.decide.scheduling.schedule import schedule
 from harness.candidates import Row, candidates_of
 from harness.profiles import DEFAULT_PROFILE, profile
@@ -185,3 +186,36 @@ def test_a_pick_by_another_picker_is_not_said_to_be_by_turn_or_by_cost() -> None
     assert sentence(0.0, Row(endpoint=A), Row(endpoint=B)).endswith(
         "as good as 1 other, and chosen by the picker softmax."
     )
+
+
+def prefill_record(verdict: Outcome, **more: Any) -> PrefillRecord:
+    numbers = Verdict(outcome=verdict, threshold_tokens=256, prompt_tokens=600.0, uncached_tokens=500.4, error=0.04)
+    return PrefillRecord(verdict=numbers, **more)
+
+
+def test_why_a_prompt_stayed_at_its_decode_worker_is_said_with_its_numbers() -> None:
+    said = explained(Row(endpoint=A), Row(endpoint=B, held=1), prefill=prefill_record("set_aside"))
+    assert said.sentence.endswith(
+        " Prefilled there as well: the prefill workers have just failed (about 500 of 600 prompt tokens are not cached "
+        "there, threshold 256, estimates off by 4%)."
+    )
+    assert said.prefill is not None
+    assert (said.prefill.verdict.outcome, said.prefill.candidates) == ("set_aside", ())
+
+
+def test_a_leg_is_explained_with_the_workers_that_were_judged_for_it() -> None:
+    rows = candidates_of(Row(endpoint=B, held=1), Row(endpoint=C))
+    leg = prefill_record("prefill", eligible=2, candidates=rows, picked=C, outcome="done", took_s=0.25)
+    said = explained(Row(endpoint=A), Row(endpoint=B), prefill=leg)
+    assert "127.0.0.3:8000 computed the prompt after 0.250 s: about 500 of 600" in said.sentence
+    assert said.prefill is not None
+    assert [each.endpoint for each in said.prefill.candidates] == [str(C), str(B)]
+    under_way = prefill_record("prefill", eligible=2, candidates=rows, picked=C)
+    assert "is computing the prompt: " in explained(Row(endpoint=A), prefill=under_way, eligible=2).sentence
+
+
+def test_every_verdict_against_a_leg_has_its_words() -> None:
+    for outcome in get_args(Outcome):
+        if outcome != "prefill":
+            said = explained(Row(endpoint=A), Row(endpoint=B, held=1), prefill=prefill_record(outcome))
+            assert "Prefilled there as well: " in said.sentence
