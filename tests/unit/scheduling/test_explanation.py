@@ -211,7 +211,7 @@ def test_a_leg_is_explained_with_the_workers_that_were_judged_for_it() -> None:
     assert said.prefill is not None
     assert [each.endpoint for each in said.prefill.candidates] == [str(C), str(B)]
     under_way = prefill_record("prefill", eligible=2, candidates=rows, picked=C)
-    assert "is computing the prompt: " in explained(Row(endpoint=A), prefill=under_way, eligible=2).sentence
+    assert "is computing the prompt: " in explained(Row(endpoint=A), Row(endpoint=B), prefill=under_way).sentence
 
 
 def test_every_verdict_against_a_leg_has_its_words() -> None:
