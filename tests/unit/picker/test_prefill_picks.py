@@ -81,6 +81,8 @@ def test_a_long_prompt_is_computed_by_a_prefill_worker_that_is_never_a_destinati
     assert outcome(pick) == "prefill"
     assert made.value("argosy_disaggregation_verdicts_total", pool="default/a", verdict="prefill") == 1.0
     assert made.value("argosy_prefill_legs_under_way") == 1.0
+    split = {"model_name": "m", "decision_type": "prefill-decode"}
+    assert made.value("llm_d_epp_disagg_decision_total", **split) == 1.0
 
 
 def test_a_short_prompt_and_one_that_is_cached_stay_at_the_decode_worker() -> None:

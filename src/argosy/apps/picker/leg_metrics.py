@@ -1,6 +1,6 @@
 """What the picker counts of prefill legs. Labels are bounded: pools that exist, outcomes from fixed lists."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -41,6 +41,7 @@ class LegMetrics:
         )
         for tallies in (self._seconds, self._uncached):
             registry.register(tallies)
+        self._decisions: dict[tuple[str, bool], int] = {}
         self._labels: set[tuple[str, str]] = set()
         self._outcomes: set[tuple[str, str]] = set()
 
@@ -48,8 +49,15 @@ class LegMetrics:
         """Ask `count` how many legs are under way, whenever somebody wants to know."""
         self._under_way.set_function(count)
 
-    def judged(self, pool: str, verdict: Verdict) -> None:
-        """Count a verdict."""
+    @property
+    def decisions(self) -> Mapping[tuple[str, bool], int]:
+        """Verdicts by model, and by whether they were for a prefill worker."""
+        return self._decisions
+
+    def judged(self, pool: str, model: str, verdict: Verdict) -> None:
+        """Count a verdict; `model` is one of the route table, or empty."""
+        decision = (model, verdict.disaggregates)
+        self._decisions[decision] = self._decisions.get(decision, 0) + 1
         self._labels.add((pool, verdict.outcome))
         self._verdicts.labels(pool, verdict.outcome).inc()
         self._uncached.of(pool).add(verdict.uncached_tokens)
@@ -64,8 +72,10 @@ class LegMetrics:
         """Show how far an estimate was off."""
         self._error.set(abs(estimate - tokens) / tokens)
 
-    def know(self, pools: Collection[str]) -> None:
-        """Drop the series of pools that are gone."""
+    def know(self, pools: Collection[str], models: Collection[str]) -> None:
+        """Drop the series of pools and models that are gone."""
+        for decision in [each for each in self._decisions if each[0] and each[0] not in models]:
+            del self._decisions[decision]
         for pool, verdict in [each for each in self._labels if each[0] not in pools]:
             self._labels.discard((pool, verdict))
             self._verdicts.remove(pool, verdict)

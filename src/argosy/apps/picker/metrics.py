@@ -149,6 +149,7 @@ class PickerMetrics:
                 "prefix_indexer_size": self._prefix_blocks.collect(),
             },
             pools=self._loads(),
+            disaggregations=self.legs.decisions,
         )
 
     def picked(self, pool: Key, endpoint: Endpoint, model: str, seconds: float) -> None:
@@ -227,7 +228,7 @@ class PickerMetrics:
             self._rewrites.remove(*labels)
         self._counters.clear()
         names, places = {str(pool) for pool in pools}, {str(endpoint) for endpoint in endpoints}
-        self.legs.know(names)
+        self.legs.know(names, models)
         for name in names - self._held.keys():
             self._hold(name, 0)
             self._fallback_served.labels(name)

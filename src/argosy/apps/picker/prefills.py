@@ -78,10 +78,10 @@ class Prefills:
         if found.disaggregates and body is not None:
             chosen = self._chosen(view, policy, record, wanted, profile, body)
         if isinstance(chosen, Prefill):
-            self._metrics.judged(record.pool, found)
+            self._metrics.judged(record.pool, record.model, found)
             return chosen
         record.prefill.verdict = msgspec.structs.replace(found, outcome=chosen)
-        self._metrics.judged(record.pool, record.prefill.verdict)
+        self._metrics.judged(record.pool, record.model, record.prefill.verdict)
         return None
 
     def ended(self, pick: Pick, prefill: Prefill, outcome: str, *, prompt_tokens: int = 0, set_aside: bool) -> None:

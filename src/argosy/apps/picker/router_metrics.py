@@ -36,7 +36,8 @@ _ERROR_CODES: Final = {
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """What the picker knows: requests by model, refusals by reason, pools' ready endpoints.
 
-    `renamed` are families of ours, by the name that the router has for the same.
+    `renamed` are families of ours, by the name that the router has for the same. `disaggregations` are verdicts by
+    model and by whether a prefill worker was chosen.
     """
 
     requests: Mapping[str, float] = {}
@@ -44,6 +45,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     refusals: Mapping[str, float] = {}
     renamed: Mapping[str, Iterable[Metric]] = {}
     pools: Mapping[Key, Sequence[Load]] = {}
+    disaggregations: Mapping[tuple[str, bool], int] = {}
 
 
 class RouterMetrics(Collector):
@@ -57,6 +59,7 @@ class RouterMetrics(Collector):
         figures = self._figures()
         yield _build()
         yield from _requests(figures)
+        yield _disaggregations(figures.disaggregations)
         yield from _pools(figures.pools)
         for name, families in figures.renamed.items():
             yield from (_renamed(metric, name) for metric in families)
@@ -91,6 +94,17 @@ def _requests(figures: Figures) -> Iterator[Metric]:
     for code, count in by_code.items():
         errors.add_metric((*request_labels(""), code), count)
     yield errors
+
+
+def _disaggregations(decisions: Mapping[tuple[str, bool], int]) -> Metric:
+    family = CounterMetricFamily(
+        f"{PREFIX}disagg_decision",
+        "Requests of pools with prefill workers, by what serves them",
+        labels=("model_name", "decision_type"),
+    )
+    for (model, is_split), count in decisions.items():
+        family.add_metric((model, "prefill-decode" if is_split else "decode-only"), count)
+    return family
 
 
 def _pools(pools: Mapping[Key, Sequence[Load]]) -> Iterator[Metric]:
