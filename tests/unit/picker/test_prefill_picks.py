@@ -261,7 +261,7 @@ async def test_a_leg_asks_for_one_token_and_gives_the_request_where_its_state_is
         (PrefillAnswer(status=500, body=b"", took_s=0.0), "error", True),
         (PrefillAnswer(status=503, body=b"", took_s=0.0), "unavailable", False),
         (PrefillAnswer(status=400, body=b"", took_s=0.0), "rejected", False),
-        (PrefillAnswer(status=200, body=b"{}", took_s=0.0), "no_params", False),
+        (PrefillAnswer(status=200, body=b"{}", took_s=0.0), "no_params", True),
     ],
 )
 async def test_a_leg_that_fails_leaves_the_request_as_it_was(
@@ -273,7 +273,7 @@ async def test_a_leg_that_fails_leaves_the_request_as_it_was(
     assert made.value("argosy_prefill_legs_total", pool="default/a", outcome=why) == 1.0
     assert made.value("argosy_prefill_legs_under_way") == 0.0
     said = explanation(pick.record, (), made.picker.profile_of(pick.record.profile))
-    assert f"which failed ({why})" in said.sentence
+    assert f"{PREFILL}:8000 was to compute the prompt, but it " in said.sentence
     assert outcome(made.pick(chat(9000))) == ("set_aside" if aside else "prefill")
 
 

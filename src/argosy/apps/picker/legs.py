@@ -3,8 +3,8 @@
 Rules of this file:
 
 - Whatever goes wrong with a leg, the request goes on unchanged to its decode worker, unless its pool says otherwise.
-- A worker that cannot be reached, breaks off, is late or fails by itself is set aside for a while; one that finds fault
-  with the request, or is full, is not.
+- A worker that cannot be reached, breaks off, is late, fails by itself or keeps no state is set aside for a while; one
+  that finds fault with the request, or takes no more now, is not.
 - A leg ends once: with an outcome, or cancelled because its client has left.
 """
 
@@ -123,7 +123,7 @@ class Legs:
             leg.end(DONE, prompt_tokens=found.prompt_tokens)
             return nixlv2.decode_request(prefill.fields, found.params)
         outcome = _outcome(answer)
-        leg.end(outcome, set_aside=_is_own_fault(answer))
+        leg.end(outcome, set_aside=_is_to_be_set_aside(answer))
         if prefill.policy.on_prefill_failure == "fail":
             return answers.prefill_failed(prefill.endpoint, outcome).answer
         self._prefills.compute_at_decode(pick, prefill)
@@ -132,7 +132,8 @@ class Legs:
     async def _beside(self, leg: Leg, prefill: Prefill, head: RequestHead, body: bytes) -> None:
         """Prefill while the decode worker waits for the state; what the prefill worker answers is of no use."""
         answer = await self._post(prefill, head, body)
-        leg.end(DONE if _is_good(answer) else _outcome(answer), set_aside=_is_own_fault(answer))
+        is_good = _is_good(answer)
+        leg.end(DONE if is_good else _outcome(answer), set_aside=not is_good and _is_to_be_set_aside(answer))
 
     async def _post(self, prefill: Prefill, head: RequestHead, body: bytes) -> PrefillAnswer | PrefillFailed:
         headers = {name: value for name in _FORWARDED if (value := head.headers.get(name))}
@@ -150,10 +151,9 @@ def _is_good(answer: PrefillAnswer | PrefillFailed) -> bool:
     return isinstance(answer, PrefillAnswer) and answer.status in _OK
 
 
-def _is_own_fault(answer: PrefillAnswer | PrefillFailed) -> bool:
-    if isinstance(answer, PrefillFailed):
-        return True
-    return answer.status not in _OK and answer.status not in _CLIENTS_FAULT and answer.status != _UNAVAILABLE
+def _is_to_be_set_aside(answer: PrefillAnswer | PrefillFailed) -> bool:
+    """Say whether a worker that gave nothing to go on from is likely to do so again."""
+    return isinstance(answer, PrefillFailed) or not (answer.status in _CLIENTS_FAULT or answer.status == _UNAVAILABLE)
 
 
 def _outcome(answer: PrefillAnswer | PrefillFailed) -> str:

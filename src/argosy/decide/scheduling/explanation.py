@@ -25,6 +25,17 @@ _WHY_NOT: Final[Mapping[Outcome, str]] = {
     "set_aside": "the prefill workers have just failed",
     "too_many": "too many legs are under way",
 }
+_FAILED: Final = {
+    "refused": "it took no connection",
+    "timeout": "it was too late",
+    "broken": "it broke off",
+    "too_large": "its answer was too large",
+    "no_params": "it kept no state to go on from",
+    "unavailable": "it took no more requests",
+    "rejected": "it found fault with the request",
+    "error": "it failed",
+    "cancelled": "the client left",
+}
 MAX_NAMED: Final = 8
 """Endpoints that are named for each reason; the rest are counted."""
 
@@ -202,7 +213,7 @@ def _of_prefill(record: Record) -> str:
     if leg.picked is None:
         return f" Prefilled there as well: {_WHY_NOT[said.outcome]} ({numbers})."
     what = {"": "is computing the prompt", "done": "computed the prompt"}.get(leg.outcome)
-    ended = what or f"was to compute the prompt, which failed ({leg.outcome})"
+    ended = what or f"was to compute the prompt, but {_FAILED.get(leg.outcome, leg.outcome)}"
     took = "" if leg.took_s is None else f" after {leg.took_s:.3f} s"
     return f" {leg.picked} {ended}{took}: {numbers}."
 
