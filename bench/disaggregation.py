@@ -30,7 +30,7 @@ from gateway import ARGOSY, PEER_PYTHON, free_port
 CHATS_PER_DECODE = 2
 CHAT_TOKENS = 150
 PROMPT_WORDS = (330, 560)
-WORDS = "ship harbour cargo mast sail rope anchor tide wind storm compass chart captain crew deck hull".split()
+WORDS = ("ship", "harbour", "cargo", "mast", "sail", "rope", "anchor", "tide", "wind", "storm", "compass", "chart")
 WAYS = ("standard", "disaggregated")
 
 
@@ -91,13 +91,9 @@ async def events(session: aiohttp.ClientSession, url: str, content: str, tokens:
     """Ask for a streamed answer and give when each of its tokens came, in s."""
     body: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": content}], "stream": True}
     body |= {"max_tokens": tokens, "temperature": 0, "ignore_eos": True}
-    times = []
     async with session.post(f"{url}/chat/completions", json=body) as response:
         response.raise_for_status()
-        async for line in response.content:
-            if line.startswith(b"data: {") and b'"content":' in line:
-                times.append(time.perf_counter())
-    return times
+        return [time.perf_counter() async for line in response.content if b'"content":' in line]
 
 
 async def measure(url: str, *, seconds: float, chats: int, rate: float, seed: int) -> Measured:
