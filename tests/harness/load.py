@@ -9,12 +9,17 @@ import aiohttp
 
 
 class Load:
-    """What became of the requests of some clients of one model."""
+    """What became of the requests of some clients of one model.
 
-    def __init__(self, url: str, model: str) -> None:
+    Prompts are the same few words, or so many of them, a client's own and different in every turn, that no cache has
+    them.
+    """
+
+    def __init__(self, url: str, model: str, *, prompt_words: int = 0) -> None:
         self._url = f"{url}/v1/chat/completions"
-        message = {"role": "user", "content": "Count to ten."}
-        self._body = {"model": model, "messages": [message], "stream": True, "max_tokens": 16}
+        self._model = model
+        self._prompt_words = prompt_words
+        self._asked = 0
         self.completed = 0
         self.cut = 0
         self.refused: list[str] = []
@@ -24,7 +29,7 @@ class Load:
         while True:
             begun = False
             try:
-                async with session.post(self._url, json=self._body) as response:
+                async with session.post(self._url, json=self._body()) as response:
                     if response.status != 200:
                         self.refused.append(f"{response.status} {await response.text()}")
                         continue
@@ -37,6 +42,12 @@ class Load:
                     self.cut += 1
                 else:
                     self.refused.append(repr(error))
+
+    def _body(self) -> dict[str, object]:
+        self._asked += 1
+        words = " ".join(f"{self._asked}-{number}" for number in range(self._prompt_words))
+        message = {"role": "user", "content": f"{words} Count to ten.".strip()}
+        return {"model": self._model, "messages": [message], "stream": True, "max_tokens": 16}
 
     async def more(self, answers: int, *, within_s: float = 60) -> None:
         """Wait for so many more whole answers."""
@@ -58,12 +69,14 @@ class Load:
 
 
 @contextlib.asynccontextmanager
-async def load(url: str, model: str, *, clients: int = 6, kept: bool = False) -> AsyncIterator[Load]:
+async def load(
+    url: str, model: str, *, clients: int = 6, kept: bool = False, prompt_words: int = 0
+) -> AsyncIterator[Load]:
     """Ask until the block ends; it begins once every client may have had an answer.
 
     Each request has a connection of its own, or, if they are `kept`, the one of the request before.
     """
-    running = Load(url, model)
+    running = Load(url, model, prompt_words=prompt_words)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=not kept)) as session:
         tasks = [asyncio.create_task(running.client(session)) for _ in range(clients)]
         try:
