@@ -55,7 +55,7 @@ def llama_cpp_container(this: Served, role: ServedRole) -> EngineContainer:
         volumes=(*volumes, room),
         startup_s=startup.failure_threshold,
         grace_s=llama_cpp.GRACE_S,
-        layout=(image, spec.model.source, this.service.model_name),
+        layout=(image, spec.model.source),
     )
 
 

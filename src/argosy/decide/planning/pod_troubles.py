@@ -68,7 +68,7 @@ def _room(said: str) -> str:
     if "taint" in said:
         return "take the taint from a node, or add one without: kubectl describe nodes"
     if "affinity" in said or "selector" in said:
-        return "label a node as the pod asks, or ask for another device: kubectl describe nodes"
+        return "label a node as spec.workers.*.hardware.nodeSelector says, or change that: kubectl describe nodes"
     return "kubectl describe nodes shows what each has free"
 
 
