@@ -100,7 +100,8 @@ class Engine:
         for line in lines:
             if not line.startswith("#") and "_bucket" not in line:
                 name, value = line.rsplit(" ", 1)
-                samples[name.replace(f'model_name="{MODEL}"', "").replace(",}", "}").replace("{}", "")] = float(value)
+                name = name.replace(f'model_name="{MODEL}"', "").replace(",}", "}").replace("{,", "{").replace("{}", "")
+                samples[name] = float(value)
         return samples
 
 

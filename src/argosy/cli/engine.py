@@ -47,7 +47,31 @@ def register(subparsers: Any, summary: str) -> None:
         metavar="S",
         help="how long a client may take nothing of its answer (%(default)s)",
     )
+    _register_kv(parser)
     parser.set_defaults(run=run)
+
+
+def _register_kv(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--kv-port",
+        type=_port,
+        default=0,
+        metavar="PORT",
+        help="where other engines fetch KV caches, the same for all of a service; 0, as without it, moves none",
+    )
+    parser.add_argument(
+        "--kv-deadline",
+        type=_count,
+        default=llama_cpp.KV_DEADLINE_S,
+        metavar="S",
+        help="how long a KV cache waits for the engine that is to answer (%(default)s)",
+    )
+    parser.add_argument(
+        "--kv-folder",
+        default="",
+        metavar="FOLDER",
+        help="where KV caches wait, best in memory (/dev/shm where there is room, else the temporary folder)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -75,6 +99,9 @@ def settings_of(args: argparse.Namespace) -> llama_cpp.Settings:
         parallel=args.parallel,
         context_tokens=args.context,
         drain_s=args.drain_timeout,
+        kv_port=args.kv_port,
+        kv_deadline_s=args.kv_deadline,
+        kv_folder=args.kv_folder,
     )
 
 

@@ -54,6 +54,17 @@ STUCK_GRACE_S: Final = 5
 GRACE_S: Final = DRAIN_S + 10
 """`terminationGracePeriodSeconds`: the drain and the time to say goodbye."""
 
+KV_DEADLINE_S: Final = 60
+"""How long the KV cache of a prompt waits for the engine that is to answer it."""
+KV_TYPE: Final = "f16"
+"""The numbers in the KV cache."""
+_UNKNOWN_KV_BYTES_PER_TOKEN: Final = 1024 * 1024
+"""For models whose file does not say: more than any that such a server is for."""
+_STATE_BYTES_PER_TOKEN: Final = 64
+"""Of a saved state, besides keys and values: ids and positions, 16 bytes, and what other models may add."""
+_STATE_BYTES: Final = 64 * 1024
+"""Of a saved state, however short: sizes of layers and the like."""
+
 ENVIRONMENT: Final = {"GOMP_SPINCOUNT": "300"}
 """What is set before llama.cpp is loaded, unless it is set already. Its threads wait for one another many times in a
 token, and GNU OpenMP has them spin for milliseconds before they sleep: where engines share cores, each then burns the
@@ -92,6 +103,11 @@ CACHE_CONFIG_LABELS: Final = ("block_size", "num_gpu_blocks")
 PREFIX_CACHE_QUERIES: Final = "vllm:prefix_cache_queries"
 PREFIX_CACHE_HITS: Final = "vllm:prefix_cache_hits"
 PROMPT_TOKENS: Final = "vllm:prompt_tokens"
+PROMPT_TOKENS_BY_SOURCE: Final = "vllm:prompt_tokens_by_source"
+SOURCES: Final = ("local_compute", "local_cache_hit", "external_kv_transfer")
+"""Values of its label `source`."""
+EXTERNAL_CACHE_QUERIES: Final = "vllm:external_prefix_cache_queries"
+EXTERNAL_CACHE_HITS: Final = "vllm:external_prefix_cache_hits"
 PROMPT_TOKENS_CACHED: Final = "vllm:prompt_tokens_cached"
 GENERATION_TOKENS: Final = "vllm:generation_tokens"
 REQUEST_SUCCESS: Final = "vllm:request_success"
@@ -100,6 +116,14 @@ TIME_TO_FIRST_TOKEN: Final = "vllm:time_to_first_token_seconds"  # noqa: S105 - 
 INTER_TOKEN_LATENCY: Final = "vllm:inter_token_latency_seconds"  # noqa: S105 - a metric, not a secret
 E2E_LATENCY: Final = "vllm:e2e_request_latency_seconds"
 QUEUE_TIME: Final = "vllm:request_queue_time_seconds"
+TRANSFER_TIME: Final = "vllm:nixl_xfer_time_seconds"
+TRANSFER_BYTES: Final = "vllm:nixl_bytes_transferred"
+FAILED_TRANSFERS: Final = "vllm:nixl_num_failed_transfers"
+EXPIRED_STATES: Final = "vllm:nixl_num_kv_expired_reqs"
+STATES_NOT_HELD: Final = "argosy_kv_states_not_held"
+STATES_HELD: Final = "argosy_kv_states_held"
+STATES_BYTES: Final = "argosy_kv_states_bytes"
+"""What vLLM has no names for, of KV caches that wait for another engine."""
 MODEL_LABEL: Final = "model_name"
 START_SECONDS: Final = {phase: f"argosy_start_{phase}_seconds" for phase in ("weights", "load", "warm_up")}
 """Gauges: how long each phase of the start took. Our own: vLLM has no such metrics."""
@@ -123,6 +147,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     context_tokens: int = DEFAULT_CONTEXT_TOKENS
     """Longest prompt and answer together of one request; the server holds `parallel` times as many."""
     drain_s: int = DRAIN_S
+    kv_port: int = 0
+    """Where other engines fetch KV caches; they must have the same. 0: no KV cache comes or goes."""
+    kv_deadline_s: int = KV_DEADLINE_S
+    kv_folder: str = ""
+    """Where KV caches wait, best in memory. Empty: /dev/shm if `kv_room_bytes` are free, else the temporary folder."""
 
 
 def args(settings: Settings) -> tuple[str, ...]:
@@ -133,7 +162,13 @@ def args(settings: Settings) -> tuple[str, ...]:
         *("--host", settings.host, "--port", str(settings.port)),
         *("--threads", str(settings.threads), "--parallel", str(settings.parallel)),
         *("--context", str(settings.context_tokens), "--drain-timeout", str(settings.drain_s)),
+        *(_kv_args(settings) if settings.kv_port else ()),
     )
+
+
+def _kv_args(settings: Settings) -> tuple[str, ...]:
+    folder = ("--kv-folder", settings.kv_folder) if settings.kv_folder else ()
+    return ("--kv-port", str(settings.kv_port), "--kv-deadline", str(settings.kv_deadline_s), *folder)
 
 
 def startup_probe(weights_bytes: int | None) -> Probe:
@@ -145,3 +180,17 @@ def startup_probe(weights_bytes: int | None) -> Probe:
 def memory_bytes(*, weights_bytes: int, kv_bytes_per_token: int, settings: Settings) -> int:
     """What one server needs: weights, KV cache of every slot, and 160 MB for the process and compute buffers."""
     return weights_bytes + kv_bytes_per_token * settings.context_tokens * settings.parallel + 160 * 1024 * 1024
+
+
+def kv_state_bytes(kv_bytes_per_token: int | None, tokens: int) -> int:
+    """How large the saved state of so many tokens may be; None where the weights do not say what a token takes."""
+    per_token = (kv_bytes_per_token or _UNKNOWN_KV_BYTES_PER_TOKEN) + _STATE_BYTES_PER_TOKEN
+    return per_token * tokens + _STATE_BYTES
+
+
+def kv_room_bytes(kv_bytes_per_token: int | None, settings: Settings) -> int:
+    """How much the states outside slots may take together: as many as there are slots, at their largest.
+
+    Where `kv_folder` is memory it comes on top of `memory_bytes`.
+    """
+    return kv_state_bytes(kv_bytes_per_token, settings.context_tokens) * settings.parallel

@@ -27,7 +27,8 @@ class _Script:
     def __init__(self, *, raises: bool) -> None:
         self._raises = raises
 
-    def generate(self, _request: Request, give: Callable[[bytes], bool]) -> None:
+    def generate(self, _request: Request, give: Callable[[bytes], bool], *, slot: int, reuses: bool) -> None:
+        assert (slot, reuses) == (0, True)
         give(TOKEN)
         if self._raises:
             raise RefusedError("it broke")
@@ -83,7 +84,7 @@ async def test_closing_does_not_wait_for_ever_for_a_model_that_does_not_come_bac
     begun, end = threading.Event(), threading.Event()
 
     class Stuck(_Script):
-        def generate(self, _request: Request, _give: Callable[[bytes], bool]) -> None:
+        def generate(self, _request: Request, _give: Callable[[bytes], bool], **_where: object) -> None:
             begun.set()
             end.wait()
 

@@ -63,11 +63,11 @@ class Answer:
             self._parts.add(parsed)
         return self._last(parsed)
 
-    def end(self) -> bytes:
-        """Give what to send after the last chunk."""
+    def end(self, kv_transfer: dict[str, Any] | None = None) -> bytes:
+        """Give what to send after the last chunk; `kv_transfer` says where a prefill's state is kept."""
         if self._parts is None:
             return DONE
-        return self._parts.whole(self.usage)
+        return self._parts.whole(self.usage, {"kv_transfer_params": kv_transfer} if kv_transfer else {})
 
     def _last(self, parsed: dict[str, Any]) -> bytes:
         """Note the reason and the usage of a last chunk, and send them as two events, as vLLM does."""
@@ -122,7 +122,7 @@ class _Parts:
         for key in ("name", "arguments"):
             call["function"][key] += function.get(key) or ""
 
-    def whole(self, usage: Usage | None) -> bytes:
+    def whole(self, usage: Usage | None, extra: dict[str, Any]) -> bytes:
         text = {key: "".join(parts) for key, parts in self._text.items()}
         choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": self._finish_reason}
         if self._is_chat:
@@ -134,7 +134,8 @@ class _Parts:
         else:
             choice["text"] = text.get("text", "")
         kind = "chat.completion" if self._is_chat else "text_completion"
-        return msgspec.json.encode(self._frame | {"object": kind, "choices": [choice], "usage": _usage_json(usage)})
+        said = {"object": kind, "choices": [choice], "usage": _usage_json(usage)}
+        return msgspec.json.encode(self._frame | said | extra)
 
 
 def _usage_json(usage: Usage | None) -> dict[str, Any] | None:

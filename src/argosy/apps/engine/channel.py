@@ -9,7 +9,7 @@ Rules of this file:
 
 import asyncio
 import threading
-from typing import Final
+from typing import Any, Final
 
 LIMIT_BYTES: Final = 256 * 1024
 
@@ -26,6 +26,10 @@ class Channel:
         self._cancelled = False
         self._closed = False
         self.refusal: str | None = None
+        self.kv_transfer: dict[str, Any] | None = None
+        """Set before the end: where the state of the prompt is kept."""
+        self.moved_tokens = 0
+        """Set before the first chunk: how many tokens of the prompt came from another engine."""
         self._readable = asyncio.Event()
 
     def put(self, chunk: bytes) -> bool:

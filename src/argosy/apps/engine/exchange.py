@@ -63,7 +63,7 @@ class Exchange:
         if self.channel.refusal is not None:
             return error_reply(500, self.channel.refusal, kind=SERVER_ERROR)
         self.finished = self._answer
-        return json_reply(200, self._answer.end())
+        return json_reply(200, self._answer.end(self.channel.kv_transfer))
 
     async def _stream(self, chunks: list[bytes]) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})

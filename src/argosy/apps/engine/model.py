@@ -1,8 +1,9 @@
 """llama.cpp in this process, behind four calls. The only file that knows xllamacpp.
 
 What was found by running xllamacpp 2026.10.11549:
-- `Server` cannot be built without an HTTP listener of its own. It gets a unix socket in a private directory, which is
-  unlinked as soon as it exists: nobody can ever connect. (No host name at all crashes it.)
+- `Server` cannot be built without an HTTP listener of its own. (No host name at all crashes it.) It gets a unix socket
+  in a private directory. Where states of slots move that is the only way to them, and asks for a key (`slot_files`);
+  else it is unlinked as soon as it exists, and nobody can ever connect.
 - Building it holds the interpreter lock until the weights are loaded. They are read through once before, without the
   lock, so that what remains is short.
 - It installs its own handlers for SIGINT and SIGTERM. Ours is a thread in `sigwait` (see `process`), which no handler
@@ -20,8 +21,10 @@ from typing import Any, Final, Self
 
 import msgspec
 import xllamacpp
+from xxhash import xxh3_128
 
 from argosy.apps.engine.request import Request, read_request
+from argosy.apps.engine.slot_files import SlotFiles
 from argosy.base.errors import UserError
 from argosy.engines.llama_cpp import Settings
 
@@ -31,6 +34,7 @@ there, and be 1 % faster in all."""
 _READ_BYTES: Final = 8 * 1024 * 1024
 _ERRORS_ONLY: Final = 1
 _MAX_SOCKET_PATH: Final = 100
+_SLOT_FILE_THREADS: Final = 2
 
 
 class RefusedError(Exception):
@@ -40,25 +44,39 @@ class RefusedError(Exception):
 class Model:
     """One loaded model with its slots."""
 
-    def __init__(self, server: Any) -> None:
+    build: Final = str(xllamacpp.__version__)
+
+    def __init__(self, server: Any, files: SlotFiles | None) -> None:
         self._server = server
+        self.files = files
+        """How states of slots come and go; None where they do not."""
+        self.digest = ""
+        """xxh3-128 of the weights' file."""
         self.start_s: dict[str, float] = {}
         """How long each phase of the start took, in seconds."""
 
     @classmethod
-    def load(cls, path: str, settings: Settings, unwanted: Callable[[], bool]) -> Self | None:
-        """Load the weights; blocks. None when they became `unwanted` meanwhile. Raises UserError."""
+    def load(
+        cls, path: str, settings: Settings, unwanted: Callable[[], bool], states: Path | None = None
+    ) -> Self | None:
+        """Load the weights; blocks. None when they became `unwanted` meanwhile. Raises UserError.
+
+        `states` is a private folder for states of slots, which then can be saved and restored.
+        """
         begun_s = time.monotonic()
         try:
-            if not _read_through(path, unwanted):
+            digest = _read_through(path, unwanted)
+            if digest is None:
                 return None
             read_s = time.monotonic()
             with tempfile.TemporaryDirectory(prefix="argosy-engine-") as folder:
-                model = cls._build(path, settings, folder)
+                files = SlotFiles(states) if states else None
+                model = cls._build(path, settings, files, Path(folder))
         except OSError as error:
             raise UserError(
                 f"weights {path}: cannot be loaded ({error}); see that files and TMPDIR are there"
             ) from None
+        model.digest = digest
         loaded_s = time.monotonic()
         model._warm_up(settings)  # noqa: SLF001 (its own class)
         model.start_s = {
@@ -67,23 +85,32 @@ class Model:
         return model
 
     @classmethod
-    def _build(cls, path: str, settings: Settings, folder: str) -> Self:
-        unreachable = Path(folder) / "unreachable.sock"
-        if len(str(unreachable)) > _MAX_SOCKET_PATH:
-            raise UserError(f"{folder}: too long a path for a socket; set TMPDIR to a shorter one")
+    def _build(cls, path: str, settings: Settings, files: SlotFiles | None, unreachable: Path) -> Self:
+        socket_path = files.socket_path if files else unreachable / "unreachable.sock"
+        if len(str(socket_path)) > _MAX_SOCKET_PATH:
+            raise UserError(f"{socket_path.parent}: too long a path for a socket; set TMPDIR to a shorter one")
+        params = _params(path, settings, str(socket_path))
+        if files is not None:
+            params.endpoint_slots = True
+            params.slot_save_path = f"{files.folder}/"
+            params.api_keys = [files.key]
+            params.n_threads_http = _SLOT_FILE_THREADS
         try:
-            return cls(xllamacpp.Server(_params(path, settings, str(unreachable))))
+            return cls(xllamacpp.Server(params), files)
         except RuntimeError:
             raise UserError(
                 f"weights {path}: this llama.cpp ({xllamacpp.__version__}) does not load this model, or memory is "
                 f"short for {settings.parallel} x {settings.context_tokens} tokens; the lines above say which",
             ) from None
 
-    def generate(self, request: Request, give: Callable[[bytes], bool]) -> None:
-        """Answer one request; blocks until it ends, or until `give` returns True. Raises RefusedError."""
+    def generate(self, request: Request, give: Callable[[bytes], bool], *, slot: int = 0, reuses: bool = True) -> None:
+        """Answer one request; blocks until it ends, or until `give` returns True. Raises RefusedError.
+
+        What the slot holds is continued as far as the prompt begins alike, if `reuses` says that it may be.
+        """
         handle = self._server.handle_chat_completions if request.kind == "chat" else self._server.handle_completions
         try:
-            handle(request.payload, give)
+            handle(request.in_slot(slot, reuses=reuses), give)
         except (ValueError, RuntimeError, LookupError, ArithmeticError) as error:
             raise RefusedError(str(error)) from error
 
@@ -101,14 +128,16 @@ class Model:
         self._server = None
 
 
-def _read_through(path: str, unwanted: Callable[[], bool]) -> bool:
-    """Bring the file into memory without the interpreter lock; False when it became unwanted."""
-    buffer = bytearray(_READ_BYTES)
+def _read_through(path: str, unwanted: Callable[[], bool]) -> str | None:
+    """Bring the file into memory without the interpreter lock and give its digest; None when it became unwanted."""
+    buffer = memoryview(bytearray(_READ_BYTES))
+    digest = xxh3_128()
     with Path(path).open("rb", buffering=0) as file:
-        while file.readinto(buffer):
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
             if unwanted():
-                return False
-    return True
+                return None
+    return digest.hexdigest()
 
 
 def _params(path: str, settings: Settings, socket_path: str) -> Any:

@@ -11,17 +11,20 @@ import signal
 import socket
 import threading
 import time
+from pathlib import Path
 
 import msgspec
 import uvloop
 from aiohttp import web
 
 from argosy.apps.engine.model import Model
+from argosy.apps.engine.moving import Moving
 from argosy.apps.engine.server import EngineServer
 from argosy.apps.engine.slots import Slots
 from argosy.base.errors import UserError
+from argosy.edge.transfer.folder import PrivateFolder, memory_folder
 from argosy.edge.weights.gguf import Gguf
-from argosy.engines.llama_cpp import Settings
+from argosy.engines.llama_cpp import Settings, kv_room_bytes
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _BACKLOG = 1024
@@ -50,22 +53,37 @@ async def _serve(settings: Settings, weights: Gguf, write_timeout_s: float) -> N
     server = EngineServer(settings, created_s=int(time.time()), write_timeout_s=write_timeout_s)
     runner = web.AppRunner(server.application(), access_log=None, handler_cancellation=True, shutdown_timeout=5)
     await runner.setup()
-    slots = None
+    slots, moving, folder = None, None, None
     try:
         await _listen(runner, settings)
-        model = await asyncio.to_thread(Model.load, weights.path, settings, drain.is_set)
+        folder = _states_folder(settings, weights) if settings.kv_port else None
+        model = await asyncio.to_thread(
+            Model.load, weights.path, settings, drain.is_set, folder.path if folder else None
+        )
         if model is not None:
-            slots = Slots(model, settings.parallel)
-            server.open_to(slots, model.start_s)
+            moving = Moving(model, settings, weights, server.metrics) if folder else None
+            slots = Slots(model, settings.parallel, moving)
+            server.open_to(slots, model.start_s, moving)
             _log.info("serving %s after %.1f s", settings.model, time.monotonic() - begun_s)
             await drain.wait()
             _log.info("draining %d running and %d waiting requests", slots.running, slots.waiting)
             await server.drain(settings.drain_s, give_up)
     finally:
         await runner.cleanup()
+        if moving is not None:
+            moving.close()
+        if folder is not None:
+            folder.close()
         if slots is not None and not slots.close(_CLOSE_S):
             _log.error("llama.cpp did not end within %d s; ending without it", _CLOSE_S)
             os._exit(1)  # its threads would keep a proper end waiting
+
+
+def _states_folder(settings: Settings, weights: Gguf) -> PrivateFolder:
+    """Make the folder where states of slots lie while they move."""
+    if settings.kv_folder:
+        return PrivateFolder(Path(settings.kv_folder))
+    return PrivateFolder(memory_folder(kv_room_bytes(weights.kv_bytes_per_token, settings)))
 
 
 async def _listen(runner: web.AppRunner, settings: Settings) -> None:

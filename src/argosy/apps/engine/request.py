@@ -13,6 +13,7 @@ Sources: OpenAI's API reference, vLLM's `entrypoints/openai/protocol.py` (ranges
 """
 
 import re
+from array import array
 from collections.abc import Collection, Iterator
 from typing import Annotated, Any, Final, Literal
 
@@ -88,6 +89,7 @@ class _Sampling(msgspec.Struct, kw_only=True):
     n: _One | None = None
     grammar: None = None
     json_schema: None = None
+    kv_transfer_params: dict[str, Any] | None = None
 
 
 class _Chat(_Sampling, kw_only=True):
@@ -126,6 +128,19 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """The body for llama.cpp: always streaming, with usage and progress, under the served name."""
     streams: bool
     include_usage: bool
+    text: bytes = b""
+    """The prompt, in some form that begins alike where prompts do."""
+    adapter: str = ""
+    """Empty for the base model."""
+    is_prefill: bool = False
+    """Only the prompt is to be computed, and its state kept for whoever answers it."""
+    kv_source: dict[str, Any] | None = None
+    """Where the state of this prompt is, as the engine said that computed it."""
+
+    def in_slot(self, slot: int, *, reuses: bool) -> bytes:
+        """Give the body for llama.cpp, bound to a slot. Of a key that stands there twice it takes the last."""
+        forget = "" if reuses else ',"cache_prompt":false'
+        return self.payload[:-1] + f',"id_slot":{slot}{forget}}}'.encode()
 
 
 class Unfit(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,7 +150,7 @@ class Unfit(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
 
 
-_OURS: Final = frozenset({"repetition_penalty", "n", "best_of", "echo", "suffix"})
+_OURS: Final = frozenset({"repetition_penalty", "n", "best_of", "echo", "suffix", "kv_transfer_params"})
 """Checked, and not llama.cpp's."""
 _WINDOWS: Final = ("repeat_last_n", "dry_allowed_length", "dry_penalty_last_n")
 """Numbers of earlier tokens to look at; llama.cpp allocates as many."""
@@ -164,11 +179,18 @@ def read_request(
         return Unfit(why=_mistake(error))
     if why is not None:
         return Unfit(why=why)
+    moved = checked.kv_transfer_params or {}
+    is_prefill = moved.get("do_remote_decode") is True
+    if is_prefill and checked.stream:
+        return Unfit(why="`kv_transfer_params.do_remote_decode` needs `stream: false`.")
     return Request(
         kind=kind,
-        payload=_payload(checked, name),
+        payload=_payload(checked, name, is_prefill=is_prefill),
         streams=bool(checked.stream),
         include_usage=bool(checked.stream_options and checked.stream_options.include_usage),
+        text=_text(checked),
+        is_prefill=is_prefill,
+        kv_source=moved if moved.get("do_remote_prefill") is True else None,
     )
 
 
@@ -237,7 +259,18 @@ def _token_excess(prompt: list[Any], context_tokens: int) -> str | None:
     return None
 
 
-def _payload(checked: _Sampling, name: str) -> bytes:
+def _text(checked: _Sampling) -> bytes:
+    """Give the prompt and what templates put before it, without the end that the next turn does not continue."""
+    if isinstance(checked, _Completion):
+        prompt = checked.prompt
+        return prompt.encode() if isinstance(prompt, str) else array("i", prompt).tobytes()
+    if isinstance(checked, _Chat):
+        tools = msgspec.json.encode(checked.tools) if checked.tools else b""
+        return tools + msgspec.json.encode(checked.messages)[:-1]
+    return b""
+
+
+def _payload(checked: _Sampling, name: str, *, is_prefill: bool) -> bytes:
     asked = {key: getattr(checked, key) for key in checked.__struct_fields__ if key not in _OURS}
     asked = {key: value for key, value in asked.items() if value is not None}
     asked |= {"model": name, "stream": True, "stream_options": {"include_usage": True}, "return_progress": True}
@@ -245,4 +278,7 @@ def _payload(checked: _Sampling, name: str) -> bytes:
         asked["repeat_penalty"] = checked.repetition_penalty
     if checked.seed is not None:
         asked["seed"] = checked.seed % _SEEDS
+    if is_prefill:
+        asked.pop("max_completion_tokens", None)
+        asked["max_tokens"] = 1
     return msgspec.json.encode(asked)

@@ -16,6 +16,7 @@ from argosy import __version__
 from argosy.api.openai import MODELS_PATH, model_not_found
 from argosy.apps.engine.exchange import Exchange
 from argosy.apps.engine.metrics import CONTENT_TYPE, Metrics, Watch
+from argosy.apps.engine.moving import Moving
 from argosy.apps.engine.replies import error_reply, json_reply, openai_errors, unavailable
 from argosy.apps.engine.request import Kind, Request, Unfit, body_limit, read_request
 from argosy.apps.engine.slots import Slots
@@ -46,12 +47,13 @@ class EngineServer:
         self._write_timeout_s = write_timeout_s
         self._state = State.LOADING
         self._slots: Slots | None = None
+        self._moving: Moving | None = None
         self._exchanges: set[Exchange] = set()
         self._guests = 0
         self._held_bytes = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._metrics = Metrics(settings.model)
+        self.metrics = self._metrics = Metrics(settings.model)
         self._metrics.show_cache(slots=settings.parallel, slot_tokens=settings.context_tokens)
         self._metrics.show_load(
             running=lambda: self._slots.running if self._slots else 0,
@@ -70,21 +72,30 @@ class EngineServer:
         app.router.add_get(METRICS_PATH, self._exposition)
         return app
 
-    def open_to(self, slots: Slots, start_s: Mapping[str, float]) -> None:
+    def open_to(self, slots: Slots, start_s: Mapping[str, float], moving: Moving | None = None) -> None:
         """The model is loaded; `start_s` says how long each phase of that took."""
         self._metrics.show_start(start_s)
+        self._moving = moving
         self._slots = slots
         self._state = State.READY
 
     async def drain(self, timeout_s: float, give_up: asyncio.Event) -> None:
-        """Refuse what is new, let what runs finish; cut it off after `timeout_s`, or when told to give up."""
+        """Refuse what is new, let what runs finish and what waits be pulled.
+
+        What is left after `timeout_s`, or when told to give up, is cut off.
+        """
         self._state = State.DRAINING
-        ends = [asyncio.ensure_future(event.wait()) for event in (self._idle, give_up)]
+        ends = [asyncio.ensure_future(wait) for wait in (self._until_done(), give_up.wait())]
         await asyncio.wait(ends, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         for end in ends:
             end.cancel()
         for exchange in self._exchanges:
             exchange.channel.cancel()
+
+    async def _until_done(self) -> None:
+        await self._idle.wait()
+        if self._moving is not None:
+            await self._moving.held.until_empty()
 
     async def _health(self, _http: web.Request) -> web.Response:
         ready = self._state is State.READY
@@ -144,8 +155,10 @@ class EngineServer:
             exchange.channel.cancel()
             if exchange.finished is not None:
                 watch.note_end()
+            elif exchange.channel.kv_transfer is not None and self._moving is not None:
+                self._moving.forget(exchange.channel.kv_transfer)
             if not exchange.refused:
-                self._metrics.count_end(exchange.finished)
+                self._metrics.count_end(exchange.finished, exchange.channel.moved_tokens)
 
     async def _read(self, http: web.Request, kind: Kind) -> Request | web.Response:
         body = bytearray()

@@ -1,0 +1,1 @@
+"""Large states on their way from one process to another: sent, fetched, kept in memory files meanwhile."""
