@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,6 +11,9 @@ BODY = (
     b'{"model": "m", "messages": [{"role": "user", "content": "Say \\u00e9."}], "stream": true, "max_tokens": 40, '
     b'"stream_options": {"include_usage": true}, "min_tokens": 4, "temperature": 0}'
 )
+
+EXCHANGES = sorted((Path(__file__).parent / "exchanges").glob("nixlv2_*.json"))
+"""What went between a client, real engines and this module: each a `request` and what it became, in turn."""
 
 
 def fields(body: bytes) -> dict[str, msgspec.Raw]:
@@ -49,6 +53,22 @@ def test_a_decode_request_is_the_clients_own_and_where_the_state_is() -> None:
     sent = json.loads(nixlv2.decode_request(fields(BODY), found.params))
     assert sent.pop("kv_transfer_params") == answer["kv_transfer_params"]
     assert sent == json.loads(BODY)
+
+
+@pytest.mark.parametrize("path", EXCHANGES, ids=lambda path: path.stem)
+def test_an_exchange_with_real_engines_is_made_again_word_for_word(path: Path) -> None:
+    exchange = json.loads(path.read_bytes())
+    asked = fields(json.dumps(exchange["request"]).encode())
+    assert json.loads(nixlv2.prefill_request(asked)) == exchange["prefill_request"]
+    found = nixlv2.prefilled(json.dumps(exchange["prefill_answer"]).encode())
+    assert found is not None
+    assert json.loads(found.params) == exchange["prefill_answer"]["kv_transfer_params"]
+    assert found.prompt_tokens == exchange["decode_answer"]["usage"]["prompt_tokens"]
+    assert json.loads(nixlv2.decode_request(asked, found.params)) == exchange["decode_request"]
+
+
+def test_there_are_recorded_exchanges() -> None:
+    assert [path.stem for path in EXCHANGES] == ["nixlv2_vllm_0_32"]
 
 
 @pytest.mark.parametrize(
