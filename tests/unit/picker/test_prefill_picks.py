@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from argosy.api.disaggregation import ANNOTATION
+from argosy.api.kubernetes import LabelSelector
 from argosy.api.names import BOTH_ROLES, DECODE_ROLE, KV_LAYOUT_LABEL, PREFILL_ROLE, PREFILLER_HEADER, ROLE_LABEL
 from argosy.api.objects import Object
 from argosy.apps.picker.legs import Result
@@ -206,7 +207,10 @@ def test_pods_of_others_with_a_sidecar_are_told_their_prefill_worker_in_a_header
     assert hasattr(sidecar, "spec")
     (engine,) = sidecar.spec.containers
     spec = replace(sidecar.spec, init_containers=(replace(engine, name="routing-proxy"),))
-    made = Bench(gateway(), route("a", "m"), pool("a"), replace(sidecar, spec=spec), worker(PREFILL, PREFILL_ROLE))
+    theirs = LabelSelector(match_labels={"app": "theirs"})
+    given = pool("a")
+    workers = (of_app(replace(sidecar, spec=spec)), of_app(worker(PREFILL, PREFILL_ROLE)))
+    made = Bench(gateway(), route("a", "m"), replace(given, spec=replace(given.spec, selector=theirs)), *workers)
     made.picker.run_legs(Workers(PrefillFailed(why="refused", sentence="")))
     pick = made.pick(chat())
     assert dict(pick.set_headers)[PREFILLER_HEADER] == f"{PREFILL}:8000"
@@ -219,6 +223,19 @@ def test_pods_of_others_with_a_sidecar_are_told_their_prefill_worker_in_a_header
     leg.cancel()
     assert made.value("argosy_prefill_legs_total", pool="default/a", outcome="done") == 1.0
     assert made.value("argosy_prefill_legs_under_way") == 0.0
+
+
+def of_app(obj: Any) -> Object:
+    labels = {**obj.metadata.labels, "app": "theirs"}
+    found: Object = replace(obj, metadata=replace(obj.metadata, labels=labels))
+    return found
+
+
+def test_a_pool_of_ours_splits_no_requests_before_it_says_so() -> None:
+    made = Bench(gateway(), route("a", "m"), pool("a"), worker(DECODE, DECODE_ROLE), worker(PREFILL, PREFILL_ROLE))
+    made.picker.run_legs(Workers(PrefillFailed(why="refused", sentence="")))
+    pick = made.pick(chat())
+    assert (pick.destination, pick.prefill) == (f"{DECODE}:8000", None)
 
 
 def _nothing(_result: Result) -> None:

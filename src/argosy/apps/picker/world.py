@@ -176,8 +176,8 @@ def _disaggregation(pool: InferencePool, endpoints: Sequence[PoolEndpoint]) -> D
 
     A sidecar that stands beside decode workers runs the legs itself, whatever the policy says.
     """
-    policy = disaggregation_of(pool)
-    if policy is None and any(not each.answers for each in endpoints):
+    policy, is_ours = disaggregation_of(pool), SERVICE_LABEL in pool.spec.selector.match_labels
+    if policy is None and not is_ours and any(not each.answers for each in endpoints):
         policy = Disaggregation()
     if policy is not None and any(each.has_sidecar for each in endpoints):
         policy = replace(policy, protocol="sidecar")
