@@ -3,12 +3,13 @@
 from typing import Final
 
 from argosy.api.containers import Container, Probe
-from argosy.api.names import ENGINE_PORT
+from argosy.api.names import ENGINE_PORT, KV_PORT
 from argosy.decide.planning.engine_container import (
     THREADS,
     EngineContainer,
     answering,
     files,
+    hands_over,
     literal,
     ports,
     resources,
@@ -31,6 +32,7 @@ def llama_cpp_container(this: Served, role: ServedRole) -> EngineContainer:
         threads=f"$({THREADS.name})",
         parallel=spec.engine.parallel_requests or llama_cpp.DEFAULT_PARALLEL,
         context_tokens=spec.engine.context_tokens or llama_cpp.DEFAULT_CONTEXT_TOKENS,
+        kv_port=KV_PORT if hands_over(role) else 0,
     )
     startup = llama_cpp.startup_probe(this.weights.size_bytes if this.weights else None)
     volumes, mounts = files(spec.model.source)
