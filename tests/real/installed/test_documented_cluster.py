@@ -41,7 +41,7 @@ def test_the_page_goes_from_nothing_to_a_streamed_answer_and_back(
                 assert ("curl" in block.text) <= ("data: [DONE]" in done.stdout), done.stdout
             case "yaml":
                 cluster.kubectl("apply", "--filename=-", stdin=block.text)
-                answer_of_strangers(cluster)
+                (have_nodes_of_their_own if "disaggregated" in block.text else answer_of_strangers)(cluster)
             case "mermaid":
                 pass
             case other:
@@ -56,6 +56,17 @@ def test_the_page_goes_from_nothing_to_a_streamed_answer_and_back(
     assert targets == {name: name.rpartition("/")[2].partition(":")[0] for name in names}
     stages = re.findall(r"^FROM .* AS (\S+)$", (ROOT / "images" / "Containerfile").read_text(), re.MULTILINE)
     assert set(targets.values()) <= set(stages)
+
+
+def have_nodes_of_their_own(cluster: ControlPlane) -> None:
+    """Wait until the roles of the page's service are Deployments with the nodes that it says, and delete it."""
+
+    def nodes_of(role: str) -> str:
+        found = cluster.kubectl("get", "deployment", f"apart-{role}", "--ignore-not-found", "--output=json")
+        return found and str(json.loads(found)["spec"]["template"]["spec"]["nodeSelector"])
+
+    wait_for(lambda: "wide" in nodes_of("prefill") and "narrow" in nodes_of("decode"), "roles have no nodes")
+    cluster.kubectl("delete", "llmservice", "apart")
 
 
 def docker(folder: Path) -> Path:
