@@ -28,6 +28,7 @@ from argosy.decide.planning.stand_ins import Served, ServedRole
 
 DEFAULT_CPUS: Final = 2
 """CPUs of a replica where the file names none."""
+SCRATCH_BYTES: Final = 64 * 1024 * 1024
 THREADS: Final = EnvVar(
     name="THREADS", value_from=EnvVarSource(resource_field_ref=ResourceFieldRef(resource="limits.cpu"))
 )
@@ -67,9 +68,13 @@ def literal(text: str) -> str:
     return text.replace("$", "$$")
 
 
-def scratch(mebibytes: int) -> tuple[Volume, VolumeMount]:
-    """Give the one place where an engine may write: sockets and the like, and what it is to hand over."""
-    volume = Volume(name="scratch", empty_dir={"sizeLimit": f"{mebibytes}Mi"})
+def scratch(*, handed_bytes: int = 0) -> tuple[Volume, VolumeMount]:
+    """Give the one place where an engine may write: sockets and the like, no data.
+
+    With `handed_bytes` so much may wait there besides until another engine fetches it, in memory, which is the pod's.
+    """
+    room: dict[str, str] = {"sizeLimit": mebibytes(SCRATCH_BYTES + handed_bytes)}
+    volume = Volume(name="scratch", empty_dir={"medium": "Memory", **room} if handed_bytes else room)
     return volume, VolumeMount(name="scratch", mount_path="/tmp")  # noqa: S108 (a pod's own)
 
 

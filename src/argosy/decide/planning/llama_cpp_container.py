@@ -1,7 +1,5 @@
 """The container of our llama.cpp server."""
 
-from typing import Final
-
 from argosy.api.containers import Container, Probe
 from argosy.api.names import ENGINE_PORT, KV_PORT
 from argosy.decide.planning.engine_container import (
@@ -19,8 +17,6 @@ from argosy.decide.planning.pods import LAST_WORDS, POD_IP, UNPRIVILEGED, image_
 from argosy.decide.planning.stand_ins import Served, ServedRole
 from argosy.engines import llama_cpp
 
-SCRATCH_MIB: Final = 64
-
 
 def llama_cpp_container(this: Served, role: ServedRole) -> EngineContainer:
     """Give the container of workers of a role."""
@@ -36,7 +32,9 @@ def llama_cpp_container(this: Served, role: ServedRole) -> EngineContainer:
     )
     startup = llama_cpp.startup_probe(this.weights.size_bytes if this.weights else None)
     volumes, mounts = files(spec.model.source)
-    room, mount = scratch(SCRATCH_MIB)
+    kv_bytes_per_token = this.weights.kv_bytes_per_token if this.weights else None
+    handed_bytes = llama_cpp.kv_room_bytes(kv_bytes_per_token, settings) if hands_over(role) else 0
+    room, mount = scratch(handed_bytes=handed_bytes)
     image = image_at(this.image_registry, llama_cpp.IMAGE)
     container = Container(
         name="engine",
@@ -44,7 +42,7 @@ def llama_cpp_container(this: Served, role: ServedRole) -> EngineContainer:
         args=llama_cpp.args(settings),
         env=(POD_IP, THREADS),
         ports=ports(role),
-        resources=resources(role, need_bytes=_need_bytes(this, settings)),
+        resources=resources(role, need_bytes=_need_bytes(this, settings, handed_bytes)),
         startup_probe=_probe(startup),
         readiness_probe=_probe(llama_cpp.READINESS_PROBE),
         liveness_probe=_probe(llama_cpp.LIVENESS_PROBE, grace_s=llama_cpp.STUCK_GRACE_S),
@@ -61,14 +59,15 @@ def llama_cpp_container(this: Served, role: ServedRole) -> EngineContainer:
     )
 
 
-def _need_bytes(this: Served, settings: llama_cpp.Settings) -> int | None:
-    """Give the memory that weights and KV cache need; None where the weights are unknown."""
+def _need_bytes(this: Served, settings: llama_cpp.Settings, handed_bytes: int) -> int | None:
+    """Give the memory that weights, KV cache and what waits for others need; None where the weights are unknown."""
     weights = this.weights
     if weights is None or weights.kv_bytes_per_token is None:
         return None
-    return llama_cpp.memory_bytes(
+    own_bytes = llama_cpp.memory_bytes(
         weights_bytes=weights.size_bytes, kv_bytes_per_token=weights.kv_bytes_per_token, settings=settings
     )
+    return own_bytes + handed_bytes
 
 
 def _probe(probe: llama_cpp.Probe, *, grace_s: int | None = None) -> Probe:
