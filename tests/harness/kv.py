@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator
+import urllib.request
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
+from argosy.edge.http.exposition import samples
 from harness.engine import Engine
 
 KV_PORT = 5600
@@ -50,6 +52,16 @@ async def answered(engine: Engine, body: dict[str, Any], path: str = PATH, **fie
     choice = answer["choices"][0]
     text = choice["text"] if "text" in choice else choice["message"]["content"]
     return text, answer["usage"]["prompt_tokens_details"]["cached_tokens"]
+
+
+def moved_tokens(endpoints: Iterable[str]) -> int:
+    """Give how many tokens of prompts engines (`ADDRESS:PORT`) have been given by others."""
+    total = 0.0
+    for endpoint in endpoints:
+        with urllib.request.urlopen(f"http://{endpoint}/metrics", timeout=10) as page:
+            found = samples(page.read())
+        total += sum(value for (_, labels), value in found.items() if ("source", "external_kv_transfer") in labels)
+    return int(total)
 
 
 def gained(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:

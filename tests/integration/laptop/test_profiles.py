@@ -3,11 +3,18 @@
 import asyncio
 from pathlib import Path
 
+from harness.kv import moved_tokens
 from harness.laptop import ROOT, Laptop
 from harness.load import load
 
 STANDARD = ROOT / "examples" / "smollm2.yaml"
 APART = ROOT / "examples" / "disaggregated.yaml"
+
+
+def moved(instance: Laptop) -> int:
+    """Give how many tokens decode workers were handed."""
+    replicas = instance.service()["replicas"]
+    return moved_tokens(each["address"] for each in replicas if each["role"] == "decode")
 
 
 def pids(instance: Laptop) -> dict[str, int]:
@@ -28,6 +35,7 @@ async def test_profiles_and_thresholds_change_under_load_without_a_failed_reques
         await asyncio.to_thread(instance.up, lower)
         await clients.more(6)
         assert await asyncio.to_thread(pids, instance) == apart
+        assert await asyncio.to_thread(moved, instance)
         await asyncio.to_thread(instance.up, STANDARD)
         assert sorted(await asyncio.to_thread(pids, instance)) == ["smollm2-0", "smollm2-1"]
         await clients.more(6)

@@ -1,13 +1,16 @@
 """Prefill and decode apart on a cluster: on nodes of their own, and back, while requests go on."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from argosy.api.names import ENGINE_PORT
 from harness.control_plane import ControlPlane
 from harness.installed import installation
+from harness.kv import moved_tokens
 from harness.load import load
 from harness.nodes import Nodes
 from harness.served import ROLL_S, Served
@@ -48,6 +51,13 @@ async def running(home: Served) -> dict[str, tuple[str, str]]:
     }
 
 
+async def moved(home: Served) -> int:
+    """Give how many tokens decode workers were handed."""
+    selector = "--selector=argosy.dev/workers=decode"
+    addresses = await home.kubectl("get", "pods", selector, "--output=jsonpath={.items[*].status.podIP}")
+    return await asyncio.to_thread(moved_tokens, [f"{each}:{ENGINE_PORT}" for each in addresses.split()])
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("killed", [False, True], ids=["", "operator killed meanwhile"])
 async def test_a_service_is_split_and_joined_under_load_without_a_failed_request(home: Served, *, killed: bool) -> None:
@@ -67,6 +77,7 @@ async def test_a_service_is_split_and_joined_under_load_without_a_failed_request
         await home.until_settled(replicas=2)
         await clients.more(4)
         assert await running(home) == apart
+        assert await moved(home)
         await home.apply(**split(prefill=on("wide", replicas=2)))
         await home.until_settled(replicas=3)
         assert apart.items() < (await running(home)).items()
