@@ -173,8 +173,11 @@ def main() -> None:
     for turn in range(args.turns):
         for way in WAYS:
             with served(way, workers, cores[:workers]) as url:
-                load = {"chats": CHATS_PER_DECODE * workers // 2, "rate": args.rate * workers // 2 or args.rate}
-                seen = asyncio.run(measure(url, seconds=args.seconds, seed=turn, **load))
+                pairs = workers // 2
+                load = measure(
+                    url, seconds=args.seconds, chats=CHATS_PER_DECODE * pairs, rate=args.rate * pairs, seed=turn
+                )
+                seen = asyncio.run(load)
             before = found[way]
             rate = before.tokens_per_s + seen.tokens_per_s / args.turns
             found[way] = Measured(before.gaps_ms + seen.gaps_ms, before.first_ms + seen.first_ms, rate)

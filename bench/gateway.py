@@ -21,9 +21,11 @@ from typing import Any
 
 import aiohttp
 
-from harness.usage import cpu_s, family, pss_mb
-
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from harness.usage import cpu_s, family, pss_mb  # noqa: E402 (found by the path above)
+
 ARGOSY = [sys.executable, "-m", "argosy"]
 PEER_PYTHON = ROOT / ".venv" / "peers" / "bin" / "python"
 PROMPT = "Say yes."
