@@ -39,7 +39,8 @@ class EngineContainer(msgspec.Struct, frozen=True, kw_only=True):
     """An engine of one role.
 
     `startup_s` is how long its start may take, `grace_s` how long its end. `layout` is all that its KV cache depends
-    on, in any form that JSON can hold: between workers of equal layouts caches move.
+    on, in any form that JSON can hold: between workers of equal layouts caches move. At `peer_ports` workers of a
+    service reach one another; without any, at all ports.
     """
 
     container: Container
@@ -47,6 +48,7 @@ class EngineContainer(msgspec.Struct, frozen=True, kw_only=True):
     startup_s: int
     grace_s: int
     layout: tuple[Any, ...]
+    peer_ports: tuple[int, ...] = (KV_PORT,)
 
 
 EngineContainers: TypeAlias = Callable[[Served, ServedRole], EngineContainer]

@@ -28,7 +28,7 @@ from argosy.api.names import (
 )
 from argosy.api.objects import ObjectMeta
 from argosy.api.workers import LEGS, workload_name
-from argosy.decide.planning.engine_container import EngineContainers, hands_over
+from argosy.decide.planning.engine_container import EngineContainer, EngineContainers, hands_over
 from argosy.decide.planning.llama_cpp_container import llama_cpp_container
 from argosy.decide.planning.pods import spread
 from argosy.decide.planning.stand_ins import Served, ServedRole
@@ -43,7 +43,7 @@ ENGINES: Final[Mapping[str, EngineContainers]] = {llama_cpp.NAME: llama_cpp_cont
 
 def engine_deployment(this: Served, role: ServedRole, metadata: ObjectMeta) -> Deployment:
     """Give the Deployment of a service's workers of one role. `metadata` is that of the service's objects."""
-    engine = ENGINES[this.service.spec.engine.name](this, role)
+    engine = _engine(this, role)
     labels = {
         **metadata.labels,
         COMPONENT: "engine",
@@ -78,6 +78,15 @@ def engine_deployment(this: Served, role: ServedRole, metadata: ObjectMeta) -> D
             template=_revised(template),
         ),
     )
+
+
+def peer_ports(this: Served) -> tuple[int, ...]:
+    """Give the ports at which a service's workers reach one another; without any, they do at all."""
+    return _engine(this, this.roles[0]).peer_ports
+
+
+def _engine(this: Served, role: ServedRole) -> EngineContainer:
+    return ENGINES[this.service.spec.engine.name](this, role)
 
 
 def _selected(service: str, role: ServedRole) -> dict[str, str]:

@@ -1,9 +1,10 @@
 """What protects a service's pods: from drains of nodes that take too many at once, and from strangers."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from argosy.api.kubernetes import Deployment, LabelSelector
-from argosy.api.names import COMPONENT, KV_PORT, PART_OF, SERVICE_LABEL, WORKERS_LABEL
+from argosy.api.names import COMPONENT, PART_OF, SERVICE_LABEL, WORKERS_LABEL
 from argosy.api.objects import ObjectMeta
 from argosy.api.policy import (
     NetworkPolicy,
@@ -33,10 +34,11 @@ def disruption_budget(deployment: Deployment) -> tuple[PodDisruptionBudget, ...]
     return (PodDisruptionBudget(metadata=deployment.metadata, spec=spec),)
 
 
-def engine_reachability(metadata: ObjectMeta) -> NetworkPolicy:
+def engine_reachability(metadata: ObjectMeta, peer_ports: Iterable[int]) -> NetworkPolicy:
     """Let Argosy's own and pods of the service's namespace reach the engines' port, and engines reach one another.
 
-    What one engine hands over to another, none but they may fetch: it is what clients have written.
+    What one engine hands over to another, none but they may fetch: it is what clients have written. They reach one
+    another at `peer_ports`, at all where there is none.
     """
     everywhere = LabelSelector()
     callers = (LabelSelector(match_labels={PART_OF: "argosy", COMPONENT: component}) for component in CALLERS)
@@ -45,7 +47,7 @@ def engine_reachability(metadata: ObjectMeta) -> NetworkPolicy:
         from_=(*askers, NetworkPolicyPeer(pod_selector=everywhere)), ports=(NetworkPolicyPort(port="http"),)
     )
     engines = LabelSelector(match_labels={SERVICE_LABEL: metadata.name})
-    peers, handed = (NetworkPolicyPeer(pod_selector=engines),), (NetworkPolicyPort(port=KV_PORT),)
+    peers, handed = (NetworkPolicyPeer(pod_selector=engines),), tuple(NetworkPolicyPort(port=n) for n in peer_ports)
     return NetworkPolicy(
         metadata=metadata,
         spec=NetworkPolicySpec(

@@ -29,7 +29,7 @@ from argosy.api.names import (
 )
 from argosy.api.objects import Object, ObjectMeta, OwnerReference
 from argosy.api.workers import LEGS
-from argosy.decide.planning.engine_pods import engine_deployment
+from argosy.decide.planning.engine_pods import engine_deployment, peer_ports
 from argosy.decide.planning.installation import GATEWAY_NAME
 from argosy.decide.planning.pods import OWNER
 from argosy.decide.planning.protection import disruption_budget, engine_reachability
@@ -51,7 +51,7 @@ def workload(this: Served, pods: Iterable[Pod] = ()) -> tuple[Object, ...]:
     deployments = [engine_deployment(this, role, metadata) for role in this.roles]
     return (
         ServiceAccount(metadata=metadata, automount_service_account_token=False),
-        engine_reachability(metadata),
+        engine_reachability(metadata, peer_ports(this)),
         _service(metadata, this, pods),
         *deployments,
         *(budget for deployment in deployments for budget in disruption_budget(deployment)),
