@@ -1,6 +1,7 @@
-"""Checks whether a test cluster can run here, builds its programs, or builds them and starts one until Ctrl-C.
+"""Checks whether a test cluster can run here, builds what tests need, or builds a cluster's programs and starts one.
 
-It has three nodes, on which Argosy's images are the programs of this checkout.
+It has three nodes, on which Argosy's images are the programs of this checkout, and runs until Ctrl-C. Tests need
+vLLM besides.
 
 Usage: `python scripts/test_cluster.py check|build|up`, in the environment that `scripts/bootstrap.py cluster` makes.
 """
@@ -13,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from harness import control_plane, go_programs, nodes
+from harness import control_plane, go_programs, nodes, vllm_environment
 
 GUIDE = """
 KUBECONFIG={kubeconfig}
@@ -24,6 +25,8 @@ Logs and data: {folder}. Ctrl-C ends it and removes them."""
 
 def main(verb: str) -> None:
     """Do what the verb says."""
+    if verb == "build":
+        vllm_environment.build()
     reason = control_plane.cannot_run_reason() or nodes.cannot_run_reason()
     if reason is not None:
         print(f"there can be no test cluster here: {reason}", file=sys.stderr)
