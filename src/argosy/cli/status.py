@@ -101,9 +101,10 @@ def show(observation: "Observation", console: Any, *, on_cluster: bool) -> None:
 def _show_service(console: Any, service: "ServiceView", *, on_cluster: bool) -> None:
     console.print()
     name = service.name if service.namespace == "default" else f"{service.namespace}/{service.name}"
-    console.print(f"{name}  model {service.model}  {service.message}  requests: {_number(service.requests)}")
+    split = any(replica.role not in ("", "serve") for replica in service.replicas)
+    apart = f", {_number(service.prefilled)} prefilled apart" if split else ""
+    console.print(f"{name}  model {service.model}  {service.message}  requests: {_number(service.requests)}{apart}")
     if service.replicas:
-        split = any(replica.role not in ("", "serve") for replica in service.replicas)
         roles = ("role",) if split else ()
         table = _table("  replica", *roles, _place_column(on_cluster), "endpoint", "picks", "restarts", "state")
         for replica in service.replicas:

@@ -11,7 +11,7 @@ from argosy.api.containers import Container
 from argosy.api.gateway import Gateway, GatewayAddress, GatewaySpec, GatewayStatus, Listener
 from argosy.api.kubernetes import ContainerStatus, Pod, PodSpec, PodStatus
 from argosy.api.llmservice import LLMServiceStatus, StandIn
-from argosy.api.names import COMPONENT, ENGINE_PORT, SERVICE_LABEL
+from argosy.api.names import COMPONENT, ENGINE_PORT, SERVICE_LABEL, WORKERS_LABEL
 from argosy.api.objects import Condition, ObjectMeta
 from argosy.apps.fleet.observe import scheduling_usable
 from argosy.cli.status import show
@@ -85,6 +85,25 @@ def test_services_have_their_replicas_and_the_installation_its_components() -> N
     assert found.ready
     assert found.waiting_for == ()
     assert not found.failing
+
+
+def test_a_split_service_shows_roles_and_how_many_prompts_were_computed_apart() -> None:
+    page = {
+        ("argosy_prefill_legs_total", (("outcome", "done"), ("pool", "default/m"))): 5.0,
+        ("argosy_prefill_legs_total", (("outcome", "refused"), ("pool", "default/m"))): 2.0,
+    }
+    workers = [
+        pod(f"m-{role}-0", labels={SERVICE_LABEL: "m", WORKERS_LABEL: role}) for role in ("decode", "prefill", "serve")
+    ]
+    found = seen(pods=workers, picker=page)
+    assert [replica.role for replica in found.services[0].replicas] == ["decode", "prefill", "serve"]
+    assert found.services[0].prefilled == 5
+    text = printed(found)
+    assert ", 5 prefilled apart" in text
+    assert "role" in text
+    text = printed(seen(pods=(pod("m-0", labels={SERVICE_LABEL: "m", WORKERS_LABEL: "serve"}),)))
+    assert "role" not in text
+    assert "apart" not in text
 
 
 def test_on_a_laptop_processes_have_ids_and_the_supervisor_is_a_component() -> None:

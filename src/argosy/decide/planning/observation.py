@@ -62,8 +62,9 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
 class ServiceView(msgspec.Struct, frozen=True, kw_only=True):
     """A service.
 
-    `requests` were picked for it since the picker started, `running` have not ended; None while the picker does not
-    answer. `settled` says that nothing is changing any more: the newest revision has all its replicas.
+    `requests` were picked for it since the picker started, `running` have not ended, and of `prefilled` a prefill
+    worker has computed the prompt; None while the picker does not answer. `settled` says that nothing is changing any
+    more: the newest revision has all its replicas.
     """
 
     name: str
@@ -75,6 +76,7 @@ class ServiceView(msgspec.Struct, frozen=True, kw_only=True):
     settled: bool
     requests: int | None
     running: int | None
+    prefilled: int | None
     replicas: tuple[Replica, ...]
     conditions: tuple[Condition, ...]
     stand_ins: tuple[StandIn, ...]
@@ -232,6 +234,7 @@ def _service(service: LLMService | StoredService, pods: Iterable[Pod], picker: S
         and progressing.reason == "Settled",
         requests=_total(picker, "argosy_picks_total", **pool),
         running=_total(picker, "argosy_reservations", **pool),
+        prefilled=_total(picker, "argosy_prefill_legs_total", outcome="done", **pool),
         replicas=tuple(_replica(pod, picker) for pod in mine),
         conditions=service.status.conditions,
         stand_ins=service.status.stand_ins,
