@@ -267,6 +267,9 @@ def test_the_service_leads_to_workers_that_answer_alone_once_there_are_no_others
     assert selected(of("standard")) == selected(of("disaggregated"), old) == {SERVICE_LABEL: "m"}
     assert selected(of("all"))[ROLE_LABEL] == "decode"
     assert selected(of("both"))[ROLE_LABEL] == BOTH_ROLES
+    decode = {SERVICE_LABEL: "m", ROLE_LABEL: "decode", WORKERS_LABEL: "decode"}
+    assert selected(of("both"), pod("m-decode-0", **decode))[ROLE_LABEL] == "decode"
+    assert selected(of("both"), pod("m-decode-0", ready=False, **decode))[ROLE_LABEL] == BOTH_ROLES
 
 
 def test_no_pod_has_two_budgets() -> None:

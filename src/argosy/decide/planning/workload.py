@@ -15,13 +15,14 @@ from argosy.api.inference import EndpointPickerRef, InferencePool, InferencePool
 from argosy.api.kubernetes import LabelSelector, Pod, Service, ServiceAccount, ServicePort, ServiceSpec
 from argosy.api.llmservice import LLMService
 from argosy.api.names import (
+    BOTH_ROLES,
+    DECODE_ROLE,
     ENGINE_PORT,
     INSTANCE,
     MANAGED_BY,
     PART_OF,
     PICKER_PORT,
     PICKER_SERVICE,
-    PREFILL_ROLE,
     ROLE_LABEL,
     SERVICE_LABEL,
     SYSTEM_NAMESPACE,
@@ -34,9 +35,11 @@ from argosy.decide.planning.installation import GATEWAY_NAME
 from argosy.decide.planning.pods import OWNER
 from argosy.decide.planning.protection import disruption_budget, engine_reachability
 from argosy.decide.planning.stand_ins import Served
-from argosy.decide.planning.takeover import prefills_alone, roles_in_force
+from argosy.decide.planning.takeover import pods_of, prefills_alone, roles_in_force
 from argosy.decide.routing.endpoints import models_of
 
+ANSWERING: Final = frozenset({DECODE_ROLE, BOTH_ROLES})
+"""Roles that answer, of pods."""
 MAX_NAMES: Final = 8
 """Model names that one service is routed under at a time."""
 
@@ -90,11 +93,15 @@ def _selector(metadata: ObjectMeta) -> dict[str, str]:
 
 
 def _service(metadata: ObjectMeta, this: Served, pods: Iterable[Pod]) -> Service:
-    """Give the Service of the workers that answer; while old ones leave, of all."""
+    """Give the Service of workers that answer; of all, while there are some that do all of a request.
+
+    A selector names one role: of those with ready pods, or else of those that are wanted, the one that only decodes.
+    """
     selector = _selector(metadata)
     if roles_in_force(this.service, pods):
-        answering = {LEGS[role.name] for role in this.roles} - {PREFILL_ROLE}
-        selector[ROLE_LABEL] = min(answering)  # a selector names one: those that only decode, if there are any
+        ready = {pod.metadata.labels.get(ROLE_LABEL, "") for pod in pods_of(this.service.key, pods) if pod.ready}
+        wanted = {LEGS[role.name] for role in this.roles}
+        selector[ROLE_LABEL] = min(ready & ANSWERING or wanted & ANSWERING)
     port = ServicePort(name="http", port=ENGINE_PORT, target_port="http")
     return Service(metadata=metadata, spec=ServiceSpec(selector=selector, ports=(port,)))
 
