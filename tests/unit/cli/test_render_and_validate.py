@@ -107,6 +107,11 @@ def test_no_replicas_are_valid(file: Path, capsys: pytest.CaptureFixture[str]) -
     assert 'default/m: valid, model "m", 0 replicas, weights are not on this machine' in capsys.readouterr().out
 
 
+def test_workers_are_counted_by_role_where_there_are_roles(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", str(EXAMPLES / "disaggregated.yaml")]) == 0
+    assert "2 prefill and 2 decode workers" in capsys.readouterr().out
+
+
 def test_weights_that_are_here_are_checked_and_ones_that_are_not_are_not(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from argosy.api.containers import Container
 from argosy.api.kubernetes import ContainerStatus, Pod, PodSpec, PodStatus
-from argosy.api.names import COMPONENT, SERVICE_LABEL
+from argosy.api.names import COMPONENT, SERVICE_LABEL, WORKERS_LABEL
 from argosy.api.objects import ObjectMeta, encode
 from argosy.apps.fleet import logs
 from argosy.apps.fleet.fleet import Fleet, open_cluster
@@ -21,7 +21,7 @@ from harness.api_answers import answering_api
 
 
 def pod(name: str, namespace: str = "default", *, restarts: int = 0, **labels: str) -> Pod:
-    names = {"service": SERVICE_LABEL, "component": COMPONENT}
+    names = {"service": SERVICE_LABEL, "component": COMPONENT, "workers": WORKERS_LABEL}
     status = ContainerStatus(name="c", ready=True, restart_count=restarts)
     return Pod(
         metadata=ObjectMeta(
@@ -37,6 +37,8 @@ PODS = (
     pod("a-2", service="a"),
     pod("a-1", "team", service="a"),
     pod("stranger"),
+    pod("s-prefill-x", service="s", workers="prefill"),
+    pod("s-decode-x", service="s", workers="decode"),
     pod("argosy-envoy-1", "argosy-system", component="envoy"),
     pod("argosy-picker-1", "argosy-system", component="picker"),
     pod("envoy", service="envoy"),
@@ -55,6 +57,8 @@ PODS = (
         ("envoy", "team", ["argosy-system/argosy-envoy-1"]),
         ("stranger", "default", ["default/stranger"]),
         ("nobody", "default", []),
+        ("s", "default", ["default/s-decode-x", "default/s-prefill-x"]),
+        ("s-prefill", "default", ["default/s-prefill-x"]),
         (None, "team", ["argosy-system/argosy-envoy-1", "argosy-system/argosy-picker-1", "team/a-1"]),
     ],
 )
