@@ -215,6 +215,17 @@ def test_a_machine_gets_no_more_replicas_than_it_has_memory_for() -> None:
     assert [each.given for each in planned.stand_ins[one.key]] == ["8"]
 
 
+@given(st.lists(st.integers(0, 12), min_size=3, max_size=3), st.integers(3, 20))
+def test_memory_is_for_one_worker_of_each_role_before_a_second_one_of_any(wanted: list[int], most: int) -> None:
+    roles = {name: {"replicas": count} for name, count in zip(("prefill", "decode", "both"), wanted, strict=True)}
+    one = service({"serving": {"profile": "disaggregated"}, "workers": roles})
+    planned = plan([one], capabilities=Capabilities(cpus=2, replicas=most))
+    workloads = {o.metadata.name: o.spec.replicas for o in planned.objects if isinstance(o, Deployment)}
+    given_ = [workloads[f"m-{name}"] for name in roles]
+    assert sum(given_) == min(sum(wanted), most)
+    assert all(min(1, asked) <= got <= asked for asked, got in zip(wanted, given_, strict=True))
+
+
 def test_a_longer_context_than_the_weights_know_is_not_served() -> None:
     one = service({**BASE, "engine": {"contextTokens": 10_000}})
     (stand_in,) = plan([one]).stand_ins[one.key]
