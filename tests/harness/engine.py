@@ -27,10 +27,15 @@ class Engine:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def started(cls, *arguments: str, parallel: int = 2, context: int = 1024) -> AsyncIterator[Self]:
-        """Start one, wait until it is ready, and end it by force if it still runs at the end."""
+    async def started(
+        cls, *arguments: str, parallel: int = 2, context: int = 1024, within: tuple[str, ...] = ()
+    ) -> AsyncIterator[Self]:
+        """Start one, wait until it is ready, and end it by force if it still runs at the end.
+
+        `within` are words that come before it: a program that becomes it.
+        """
         address = f"127.{random.randint(64, 127)}.{random.randint(0, 255)}.{random.randint(1, 254)}"
-        words = [*ENGINE, "--model", MODEL, "--weights", WEIGHTS, "--host", address]
+        words = [*within, *ENGINE, "--model", MODEL, "--weights", WEIGHTS, "--host", address]
         words += ["--parallel", str(parallel), "--context", str(context), *arguments]
         process = await asyncio.create_subprocess_exec(*words)
         engine = cls(process, address)

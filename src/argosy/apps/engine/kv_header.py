@@ -50,6 +50,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     state_bytes: int
     checksum: bytes
     """xxh3-128 of the state."""
+    folder: str = ""
+    """Where the state's file is, beside the folder of whoever shares that memory; its name is the ticket."""
 
     @property
     def token_count(self) -> int:

@@ -3,15 +3,17 @@
 Rules of this file:
 - The contract is that of vLLM's NixlConnector: who computes answers where the state is, who answers pulls it.
 - Whatever goes wrong with a state ends in computing the prompt here: it is logged and counted, and nobody is told.
+- Where both engines share the memory that files are in, the file itself is handed over instead of its bytes. It is
+  checked all the same.
 - An address is taken literally, and only with this engine's own port: a request cannot have others called.
 - `hold` and `fetch` block; they belong to the thread that has the slot.
 
 Source: vLLM, `distributed/kv_transfer/kv_connector/v1/nixl`.
 """
 
+import hashlib
 import ipaddress
 import logging
-import mmap
 import re
 import secrets
 import time
@@ -37,8 +39,9 @@ from argosy.apps.engine.kv_header import (
 from argosy.apps.engine.metrics import Metrics
 from argosy.apps.engine.model import Model
 from argosy.apps.engine.slot_files import SlotError, SlotFiles
-from argosy.base.errors import CallerError
+from argosy.base.errors import CallerError, UserError
 from argosy.edge.transfer.fetching import Fetching
+from argosy.edge.transfer.folder import PrivateFolder
 from argosy.edge.transfer.sending import Sender
 from argosy.edge.transfer.wire import TICKET_BYTES, TransferError
 from argosy.edge.weights.gguf import Gguf
@@ -62,10 +65,14 @@ class _Source(msgspec.Struct):
 class Moving:
     """What one engine does about the states of others and its own. Belongs to the loop that it is made in."""
 
-    def __init__(self, model: Model, settings: Settings, weights: Gguf, metrics: Metrics) -> None:
+    def __init__(
+        self, model: Model, folder: PrivateFolder, settings: Settings, weights: Gguf, metrics: Metrics
+    ) -> None:
         if model.files is None:
             raise CallerError("the model was loaded without a folder for states")
+        _check_host(settings.host)
         self._files: SlotFiles = model.files
+        self._folder = folder
         self._settings = settings
         self._metrics = metrics
         self._identity = Identity(
@@ -89,7 +96,7 @@ class Moving:
     def hold(self, slot: int, adapter: str) -> dict[str, Any] | None:
         """Keep what the slot holds for whoever answers, and say where; None when it cannot be kept."""
         ticket = secrets.token_hex(TICKET_BYTES // 2)
-        path = self._files.folder / f"{ticket}.out"
+        path = self._folder.path / ticket
         if not self.held.reserve(self._most_bytes):
             self._metrics.count_not_held()
             return None
@@ -135,11 +142,15 @@ class Moving:
         """Say what is in a file that llama.cpp has written."""
         if not 0 < size_bytes <= self._most_bytes:
             raise StateError(f"it has {size_bytes} bytes; up to {self._most_bytes} are expected")
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as state:
-            tokens = state_tokens(state[: state_preface_bytes(self._settings.context_tokens)])
-            checksum = xxh3_128(state).digest()
+        tokens, checksum = _read_state(path, self._settings.context_tokens)
         identity = msgspec.structs.replace(self._identity, adapter=adapter)
-        return Header(identity=identity, tokens=tokens, state_bytes=size_bytes, checksum=checksum)
+        return Header(
+            identity=identity,
+            tokens=tokens,
+            state_bytes=size_bytes,
+            checksum=checksum,
+            folder=self._folder.path.name,
+        )
 
     def _pull(self, source: dict[str, Any], slot: int, adapter: str, unwanted: Callable[[], bool]) -> Header:
         asked = self._checked(source)
@@ -151,10 +162,16 @@ class Moving:
             check_header(header, own, context_tokens=context_tokens, limit_bytes=self._most_bytes)
             if not self.held.reserve(header.state_bytes):
                 raise StateError("there is no room for it")
-            path = self._files.folder / f"{secrets.token_hex(TICKET_BYTES // 2)}.in"
+            name = f"{secrets.token_hex(TICKET_BYTES // 2)}.in"
+            path = self._folder.path / name
             try:
-                _receive(peer, header, path)
-                self._files.restore(slot, path.name)
+                if not self._folder.take(header.folder, asked.remote_request_id, name):
+                    with path.open("xb", buffering=0) as file:
+                        for piece in peer.pieces(header.state_bytes):
+                            file.write(piece)
+                _check_state(path, header)
+                peer.acknowledge()
+                self._files.restore(slot, name)
             finally:
                 path.unlink(missing_ok=True)
                 self.held.release(header.state_bytes)
@@ -173,17 +190,31 @@ class Moving:
         return asked
 
 
-def _receive(peer: Fetching, header: Header, path: Path) -> None:
-    """Bring a state into a file, and see that it is the one that was sent, of the tokens that its header names."""
-    digest = xxh3_128()
-    with path.open("xb") as file:
-        for piece in peer.pieces(header.state_bytes):
-            digest.update(piece)
-            file.write(piece)
-    if digest.digest() != header.checksum:
+def _check_host(host: str) -> None:
+    """Raise UserError for an address that no other engine can be told."""
+    try:
+        told = not ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        told = False
+    if not told:
+        raise UserError(f"--host {host}: other engines are told this address; name an IP address of this one's own")
+
+
+def _check_state(path: Path, header: Header) -> None:
+    """Raise StateError unless the file is the state that was sent, of the tokens that its header names."""
+    size_bytes = path.stat().st_size
+    if size_bytes != header.state_bytes:
+        raise StateError(f"{size_bytes} of its {header.state_bytes} bytes are there")
+    tokens, checksum = _read_state(path, header.token_count)
+    if checksum != header.checksum:
         raise StateError("its checksum is wrong")
-    with path.open("rb") as file:
-        tokens = state_tokens(file.read(state_preface_bytes(header.token_count)))
     if tokens != header.tokens:
         raise StateError("it is not that of the tokens that its header names")
-    peer.acknowledge()
+
+
+def _read_state(path: Path, most_tokens: int) -> tuple[bytes, bytes]:
+    """Give tokens and checksum of a state of up to so many tokens."""
+    with path.open("rb", buffering=0) as file:
+        tokens = state_tokens(file.read(state_preface_bytes(most_tokens)))
+        file.seek(0)
+        return tokens, hashlib.file_digest(file, xxh3_128).digest()

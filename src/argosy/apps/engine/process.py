@@ -61,7 +61,7 @@ async def _serve(settings: Settings, weights: Gguf, write_timeout_s: float) -> N
             Model.load, weights.path, settings, drain.is_set, folder.path if folder else None
         )
         if model is not None:
-            moving = Moving(model, settings, weights, server.metrics) if folder else None
+            moving = Moving(model, folder, settings, weights, server.metrics) if folder else None
             slots = Slots(model, settings.parallel, moving)
             server.open_to(slots, model.start_s, moving)
             _log.info("serving %s after %.1f s", settings.model, time.monotonic() - begun_s)

@@ -123,4 +123,7 @@ class _Run:
     def _hold(self) -> None:
         if self._moving is None or not self._request.is_prefill or not self.computed or self._channel.cancelled:
             return
-        self._channel.kv_transfer = self._moving.hold(self._choice.slot, self._request.adapter)
+        kept = self._moving.hold(self._choice.slot, self._request.adapter)
+        self._channel.kv_transfer = kept
+        if kept is not None and self._channel.cancelled:  # perhaps after whoever cancelled it has looked
+            self._moving.forget(kept)

@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final, Self
 
-from argosy.edge.transfer.wire import ACKNOWLEDGED, REPLY_BYTES, TransferError, header_bytes, request
+from argosy.edge.transfer.wire import ACKNOWLEDGED, REPLY_BYTES, WANTED, TransferError, header_bytes, request
 
 _PATIENCE_S: Final = 0.1
-_PIECE_BYTES: Final = 512 * 1024
+_PIECE_BYTES: Final = 128 * 1024
 
 
 class Fetching:
@@ -47,7 +47,8 @@ class Fetching:
         return self._exactly(size)
 
     def pieces(self, size_bytes: int) -> Iterator[memoryview]:
-        """Give the state, each piece until the next one is asked for."""
+        """Have the state sent and give it, each piece until the next one is asked for."""
+        self._send(WANTED)
         piece = memoryview(bytearray(min(_PIECE_BYTES, size_bytes)))
         while size_bytes:
             count = self._receive(piece[:size_bytes])

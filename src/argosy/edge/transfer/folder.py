@@ -7,7 +7,9 @@ process that makes one here removes it.
 import contextlib
 import fcntl
 import os
+import re
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -16,6 +18,7 @@ from argosy.base.errors import UserError
 
 _SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - tmpfs on every Linux; a private folder is made in it
 _PREFIX: Final = "argosy-kv-"
+_NAME: Final = re.compile(f"{_PREFIX}[a-z0-9_]+")
 
 
 class PrivateFolder:
@@ -27,6 +30,23 @@ class PrivateFolder:
             self.path, self._lock = _made(parent)
         except OSError as error:
             raise UserError(f"{parent}: no folder can be made in it ({error.strerror}); name another") from None
+
+    def take(self, other: str, name: str, here: str) -> bool:
+        """Have a file of another process's folder beside this one too, as `here`; False when it is not to be had.
+
+        That is the same file, which its owner may remove. The owner must be the same user.
+        """
+        if not _NAME.fullmatch(other) or "/" in name:
+            return False
+        path = self.path.parent / other / name
+        try:
+            there = path.lstat()
+            if not stat.S_ISREG(there.st_mode) or there.st_uid != os.getuid():
+                return False
+            os.link(path, self.path / here, follow_symlinks=False)
+        except OSError:
+            return False
+        return True
 
     def close(self) -> None:
         """Remove it with all that is in it."""

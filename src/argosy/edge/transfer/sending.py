@@ -18,7 +18,7 @@ from typing import BinaryIO, Final
 import msgspec
 
 from argosy.base.errors import UserError
-from argosy.edge.transfer.wire import ACKNOWLEDGED, REQUEST_BYTES, TransferError, reply, ticket_of
+from argosy.edge.transfer.wire import ACKNOWLEDGED, REQUEST_BYTES, WANTED, TransferError, reply, ticket_of
 
 _PATIENCE_S: Final = 5.0
 _PEERS: Final = 64
@@ -91,9 +91,12 @@ class Sender:
         acknowledged = False
         try:
             peer.sendall(reply(parcel.header))
-            with parcel.path.open("rb") as file:
-                self._send_file(peer, file)
-            acknowledged = peer.recv(1) == ACKNOWLEDGED
+            said = peer.recv(1)
+            if said == WANTED:
+                with parcel.path.open("rb") as file:
+                    self._send_file(peer, file)
+                said = peer.recv(1)
+            acknowledged = said == ACKNOWLEDGED
         finally:
             parcel.sent(acknowledged)
         if not acknowledged:

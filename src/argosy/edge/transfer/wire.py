@@ -1,7 +1,9 @@
 """What the two ends of a transfer say to each other.
 
     fetcher → sender    MAGIC, version (1 byte), ticket (TICKET_BYTES of ASCII)
-    sender → fetcher    MAGIC, version (1 byte), length of the header (4 bytes, big-endian), header, state
+    sender → fetcher    MAGIC, version (1 byte), length of the header (4 bytes, big-endian), header
+    fetcher → sender    WANTED (1 byte), unless it can take the state's file from the same memory
+    sender → fetcher    state
     fetcher → sender    ACKNOWLEDGED (1 byte), once it has the whole state and finds it right
 
 A header of no bytes says that the ticket is unknown: never issued, fetched already, or expired. A connection serves one
@@ -17,6 +19,7 @@ MAGIC: Final = b"argosykv"
 VERSION: Final = 1
 TICKET_BYTES: Final = 32
 """A ticket is that many hexadecimal digits."""
+WANTED: Final = b"\x05"
 ACKNOWLEDGED: Final = b"\x06"
 _PREAMBLE: Final = struct.Struct(f"!{len(MAGIC)}sB")
 _LENGTH: Final = struct.Struct("!I")
