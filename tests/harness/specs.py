@@ -8,7 +8,8 @@ import msgspec
 from hypothesis import strategies as st
 from msgspec import inspect
 
-from argosy.api.llmservice import LABEL, LABEL_VALUE, MODEL_NAME, QUANTITY, SOURCE, LLMService, LLMServiceSpec
+from argosy.api.llmservice import LABEL, LABEL_VALUE, MODEL_NAME, SOURCE, LLMService, LLMServiceSpec
+from argosy.api.quantity import QUANTITY
 from argosy.api.rules import service_faults
 from argosy.api.shape import Path, unwrapped
 
@@ -63,6 +64,8 @@ def _values(kind: inspect.Type) -> st.SearchStrategy[Any]:  # noqa: PLR0911 - on
         case inspect.IntType():
             low = kind.ge or 0
             return st.integers(low, min(low + 200, kind.le or low))
+        case inspect.BoolType():
+            return st.booleans()
         case inspect.StrType():
             return st.sampled_from(SAMPLES[kind.pattern])
         case _:
@@ -97,6 +100,8 @@ def _tries(kind: inspect.Type) -> Sequence[Any]:
             return kind.values
         case inspect.IntType():
             return (kind.ge, 7 + (kind.ge or 0))
+        case inspect.BoolType():
+            return (False, True)
         case inspect.StrType():
             return SAMPLES[kind.pattern]
         case _:

@@ -11,6 +11,8 @@ from msgspec import Meta
 from argosy.api.disaggregation import DEFAULT_PREFILL_TIMEOUT_S, MAX_PREFILL_TIMEOUT_S, PrefillFailure
 from argosy.api.names import InputName
 from argosy.api.objects import Condition, Object, Value
+from argosy.api.quantity import QUANTITY
+from argosy.api.vllm_options import VLLMOptions
 
 GROUP: Final = "argosy.dev"
 
@@ -36,10 +38,6 @@ LABEL_VALUE: Final = Meta(
     pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$",
     max_length=63,
     extra={"expected": "a label's value: at most 63 letters, digits and -_. between them"},
-)
-QUANTITY: Final = Meta(
-    pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$",
-    extra={"expected": "a Kubernetes quantity such as 2, 500m or 4Gi"},
 )
 
 EngineName: TypeAlias = Literal["llama.cpp", "vllm", "sglang", "simulated"]
@@ -97,15 +95,17 @@ class Engine(Value, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=64, le=16_777_216)] | None,
         Meta(
             description="Longest prompt and answer together of one request, in tokens; by default 2048, or the "
-            "model's own limit where that is less."
+            "model's own limit where that is less, and that in any case with vLLM on GPUs."
         ),
     ] = None
     parallel_requests: Annotated[
         Annotated[int, Meta(ge=1, le=4096)] | None,
         Meta(
-            description="Requests that one replica decodes together, each with contextTokens of KV cache; by default 4."
+            description="Requests that one replica decodes together, each with contextTokens of KV cache; by default "
+            "4, and vLLM's own number on GPUs."
         ),
     ] = None
+    vllm: Annotated[VLLMOptions, Meta(description="What vLLM alone can be told.")] = VLLMOptions()
 
 
 class Disaggregation(Value, frozen=True, kw_only=True):

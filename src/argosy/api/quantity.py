@@ -5,6 +5,13 @@ import re
 from decimal import Decimal
 from typing import Final
 
+from msgspec import Meta
+
+QUANTITY: Final = Meta(
+    pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$",
+    extra={"expected": "a Kubernetes quantity such as 2, 500m or 4Gi"},
+)
+
 _UNITS: Final = {
     "": Decimal(1),
     "m": Decimal("0.001"),

@@ -11,6 +11,7 @@ from argosy.api.llmservice import LLMService, ReplicaRange, Role
 from argosy.api.names import SYSTEM_NAMESPACE
 from argosy.api.quantity import quantity
 from argosy.api.shape import Fault, Path
+from argosy.api.vllm_options import BLOCK_STEP, VLLMOptions
 from argosy.api.workers import DISAGGREGATED, WorkersName, workers_of, workload_name
 
 _PLAIN: Final = frozenset({"auto", "f32", "f16", "bf16"})
@@ -28,6 +29,7 @@ def service_faults(service: LLMService) -> Iterator[Fault]:
     """Give what is wrong with one service by itself."""
     yield from _name_faults(service)
     yield from _model_faults(service)
+    yield from _option_faults(service.spec.engine.vllm)
     for name, role in _roles(service, "serve", *DISAGGREGATED):
         yield from _role_faults(role, (*WORKERS, name))
     if service.spec.serving.profile == "disaggregated":
@@ -101,6 +103,19 @@ def _model_faults(service: LLMService) -> Iterator[Fault]:
                 reads=((*MODEL, "name"), ("metadata", "name")),
             )
         seen.setdefault(adapter.name, f"adapter {index}")
+
+
+def _option_faults(options: VLLMOptions) -> Iterator[Fault]:
+    path, tokens = ("spec", "engine", "vllm"), options.block_tokens
+    if tokens is not None and tokens % BLOCK_STEP:
+        near = tokens - tokens % BLOCK_STEP
+        yield Fault(
+            path=(*path, "blockTokens"),
+            reason=f"{tokens} is no multiple of {BLOCK_STEP}",
+            fix=f"write {near} or {near + BLOCK_STEP}",
+        )
+    if options.kv_cache_memory is not None and quantity(options.kv_cache_memory) < 1:
+        yield Fault(path=(*path, "kvCacheMemory"), reason="is nothing", fix="write more than 0, or leave it out")
 
 
 def _stores(engine: str, quantization: str) -> bool:

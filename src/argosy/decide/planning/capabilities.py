@@ -8,12 +8,12 @@ from typing import Final
 
 import msgspec
 
-from argosy.engines import llama_cpp
+from argosy.engines import llama_cpp, vllm
 
-ENGINE: Final = llama_cpp.NAME
-"""The one engine of this version."""
-SCHEMES: Final = llama_cpp.WEIGHT_SCHEMES
-DEVICE: Final = "cpu"
+ENGINES: Final = frozenset({llama_cpp.NAME, vllm.NAME})
+"""The engines of this version."""
+CPU: Final = "cpu"
+"""The value of `hardware.device` for no accelerator."""
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,12 +23,16 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     `replicas` are the most that a service may have; None where a scheduler knows better.
     `limits_memory` says whether a replica's memory is bounded by what `hardware.memory` says.
     `image_registry` comes before the names of images.
+    `engines` are those that are there.
+    `hub` are the models of Hugging Face's hub that are there, as sources; None where they are fetched.
     """
 
     cpus: int | None = None
     replicas: int | None = None
     limits_memory: bool = True
     image_registry: str = ""
+    engines: frozenset[str] = ENGINES
+    hub: frozenset[str] | None = None
 
 
 CLUSTER: Final = Capabilities()

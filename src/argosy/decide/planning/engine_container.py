@@ -40,7 +40,7 @@ class EngineContainer(msgspec.Struct, frozen=True, kw_only=True):
 
     `startup_s` is how long its start may take, `grace_s` how long its end. `layout` is all that its KV cache depends
     on, in any form that JSON can hold: between workers of equal layouts caches move. At `peer_ports` workers of a
-    service reach one another; without any, at all ports.
+    service reach one another; without any, at all ports. `fetches` says whether weights come from elsewhere.
     """
 
     container: Container
@@ -49,6 +49,7 @@ class EngineContainer(msgspec.Struct, frozen=True, kw_only=True):
     grace_s: int
     layout: tuple[Any, ...]
     peer_ports: tuple[int, ...] = (KV_PORT,)
+    fetches: bool = False
 
 
 EngineContainers: TypeAlias = Callable[[Served, ServedRole], EngineContainer]
@@ -80,14 +81,16 @@ def scratch(*, handed_bytes: int = 0) -> tuple[Volume, VolumeMount]:
     return volume, VolumeMount(name="scratch", mount_path="/tmp")  # noqa: S108 (a pod's own)
 
 
-def files(source: str) -> tuple[tuple[Volume, ...], tuple[VolumeMount, ...]]:
+def files(
+    source: str, *, name: str = "weights", kind: str = "File"
+) -> tuple[tuple[Volume, ...], tuple[VolumeMount, ...]]:
     """Give the volume of weights that lie on every node, at the same path inside."""
     if not source.startswith("file://"):
         return (), ()
     path = unquote(source.removeprefix("file://"))
     return (
-        (Volume(name="weights", host_path={"path": path, "type": "File"}),),
-        (VolumeMount(name="weights", mount_path=path, read_only=True),),
+        (Volume(name=name, host_path={"path": path, "type": kind}),),
+        (VolumeMount(name=name, mount_path=path, read_only=True),),
     )
 
 

@@ -32,12 +32,16 @@ from argosy.decide.planning.engine_container import EngineContainer, EngineConta
 from argosy.decide.planning.llama_cpp_container import llama_cpp_container
 from argosy.decide.planning.pods import spread
 from argosy.decide.planning.stand_ins import Served, ServedRole
-from argosy.engines import llama_cpp
+from argosy.decide.planning.vllm_container import vllm_container
+from argosy.engines import llama_cpp, vllm
 
 PROGRESS_MARGIN_S: Final = 300
 """For scheduling and images: after this and the time of a start without a replica getting ready Kubernetes itself says
 that a revision makes no progress."""
-ENGINES: Final[Mapping[str, EngineContainers]] = {llama_cpp.NAME: llama_cpp_container}
+ENGINES: Final[Mapping[str, EngineContainers]] = {
+    llama_cpp.NAME: llama_cpp_container,
+    vllm.NAME: vllm_container,
+}
 """By `spec.engine.name` of what is served."""
 
 
@@ -54,7 +58,7 @@ def engine_deployment(this: Served, role: ServedRole, metadata: ObjectMeta) -> D
     }
     selector = LabelSelector(match_labels=_selected(metadata.name, role))
     template = PodTemplateSpec(
-        metadata=TemplateMeta(labels=labels, annotations={MODELS_ANNOTATION: this.service.model_name}),
+        metadata=TemplateMeta(labels=labels, annotations={MODELS_ANNOTATION: " ".join(this.names)}),
         spec=PodSpec(
             containers=(engine.container,),
             node_selector=role.hardware.node_selector,
@@ -83,6 +87,11 @@ def engine_deployment(this: Served, role: ServedRole, metadata: ObjectMeta) -> D
 def peer_ports(this: Served) -> tuple[int, ...]:
     """Give the ports at which a service's workers reach one another; without any, they do at all."""
     return _engine(this, this.roles[0]).peer_ports
+
+
+def fetches(this: Served) -> bool:
+    """Whether a service's workers fetch weights from elsewhere."""
+    return _engine(this, this.roles[0]).fetches
 
 
 def _engine(this: Served, role: ServedRole) -> EngineContainer:

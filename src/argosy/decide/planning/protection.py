@@ -16,7 +16,10 @@ from argosy.api.policy import (
     PodDisruptionBudget,
     PodDisruptionBudgetSpec,
 )
+from argosy.decide.planning.reachability import DNS
 
+FETCHING: Final = (DNS, NetworkPolicyEgressRule(ports=(NetworkPolicyPort(port=443),)))
+"""A hub may be at any address."""
 CALLERS: Final = ("envoy", "picker", "operator")
 """Components that call engines: with requests, for their load, and for the times of their start."""
 
@@ -34,11 +37,11 @@ def disruption_budget(deployment: Deployment) -> tuple[PodDisruptionBudget, ...]
     return (PodDisruptionBudget(metadata=deployment.metadata, spec=spec),)
 
 
-def engine_reachability(metadata: ObjectMeta, peer_ports: Iterable[int]) -> NetworkPolicy:
+def engine_reachability(metadata: ObjectMeta, peer_ports: Iterable[int], *, fetches: bool = False) -> NetworkPolicy:
     """Let Argosy's own and pods of the service's namespace reach the engines' port, and engines reach one another.
 
     What one engine hands over to another, none but they may fetch: it is what clients have written. They reach one
-    another at `peer_ports`, at all where there is none.
+    another at `peer_ports`, at all where there is none. They reach nothing else, unless one `fetches` weights.
     """
     everywhere = LabelSelector()
     callers = (LabelSelector(match_labels={PART_OF: "argosy", COMPONENT: component}) for component in CALLERS)
@@ -54,6 +57,6 @@ def engine_reachability(metadata: ObjectMeta, peer_ports: Iterable[int]) -> Netw
             pod_selector=engines,
             policy_types=("Ingress", "Egress"),
             ingress=(rule, NetworkPolicyIngressRule(from_=peers, ports=handed)),
-            egress=(NetworkPolicyEgressRule(to=peers, ports=handed),),
+            egress=(NetworkPolicyEgressRule(to=peers, ports=handed), *(FETCHING if fetches else ())),
         ),
     )

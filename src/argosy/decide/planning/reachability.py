@@ -34,7 +34,7 @@ API_SERVER_PORTS: Final = (443, 6443)
 """Where API servers usually are: at the Service's port, and at kubeadm's."""
 LAST_PORT: Final = 65535
 _ANYWHERE: Final = LabelSelector()
-_DNS: Final = NetworkPolicyEgressRule(
+DNS: Final = NetworkPolicyEgressRule(
     ports=(NetworkPolicyPort(port=53, protocol="UDP"), NetworkPolicyPort(port=53, protocol="TCP"))
 )
 _ANY_POD: Final = NetworkPolicyPeer(namespace_selector=_ANYWHERE)
@@ -68,16 +68,16 @@ def reachability(
     picks = NetworkPolicyIngressRule(from_=(component("envoy"),), ports=_ports(PICKER_PORT))
     return (
         _policy(metadata, "default-deny", {}),
-        _policy(metadata, "operator", _of("operator"), ingress=(scraped,), egress=(_DNS, to_api_server, to_metrics)),
+        _policy(metadata, "operator", _of("operator"), ingress=(scraped,), egress=(DNS, to_api_server, to_metrics)),
         _policy(
             metadata,
             "gateway",
             _of("gateway"),
             ingress=(scraped, configures),
-            egress=(_DNS, to_api_server, to_gateways),
+            egress=(DNS, to_api_server, to_gateways),
         ),
-        _policy(metadata, "picker", _of("picker"), ingress=(scraped, picks), egress=(_DNS, to_api_server, to_any_pod)),
-        _policy(metadata, "envoy", _of("envoy"), ingress=(scraped, _LISTENERS), egress=(_DNS, to_any_pod)),
+        _policy(metadata, "picker", _of("picker"), ingress=(scraped, picks), egress=(DNS, to_api_server, to_any_pod)),
+        _policy(metadata, "envoy", _of("envoy"), ingress=(scraped, _LISTENERS), egress=(DNS, to_any_pod)),
     )
 
 

@@ -8,10 +8,9 @@ Rules of this file:
 - The name that clients use stays what the file says.
 """
 
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
 
-import msgspec
 from msgspec.structs import replace
 
 from argosy.api.disaggregation import DEFAULT_THRESHOLD_TOKENS, Disaggregation
@@ -29,8 +28,14 @@ from argosy.api.llmservice import (
 )
 from argosy.api.quantity import quantity
 from argosy.api.workers import ALL_WORKERS, WorkersName, workers_of
-from argosy.decide.planning.capabilities import DEVICE, EMBEDDED, ENGINE, SCHEMES, Capabilities, Weights
-from argosy.engines import llama_cpp
+from argosy.decide.planning.capabilities import CPU, EMBEDDED, Capabilities, Weights
+from argosy.decide.planning.engine_choice import chosen
+from argosy.decide.planning.stand_in import stand_in
+from argosy.engines import llama_cpp, vllm
+
+REPLICAS_OF_VLLM: Final = 6
+"""Replicas of llama.cpp that take as much of one machine's memory as one of vLLM."""
+_PROTOCOLS: Final = {llama_cpp.NAME: llama_cpp.KV_PROTOCOL, vllm.NAME: vllm.KV_PROTOCOL}
 
 
 class ServedRole(NamedTuple):
@@ -39,6 +44,12 @@ class ServedRole(NamedTuple):
     name: WorkersName
     replicas: int
     hardware: Hardware
+    parallelism: Parallelism = Parallelism()
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether its workers compute without an accelerator."""
+        return self.hardware.device == CPU
 
 
 class Served(NamedTuple):
@@ -51,66 +62,46 @@ class Served(NamedTuple):
     stand_ins: tuple[StandIn, ...]
     image_registry: str = ""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What its engines answer to: the model's name, and its adapters'."""
+        return (self.service.model_name, *(each.name for each in self.service.spec.model.adapters))
+
 
 def served(service: LLMService, capabilities: Capabilities, weights: Mapping[str, Weights]) -> Served:
     """Give the service as it is served. `weights` are known by source; the embedded ones need not be there."""
-    spec, found = _engine(service.spec)
-    spec, more = _source(spec)
-    found += more
+    spec, found = chosen(service.spec, capabilities)
     known = weights.get(spec.model.source)
     if known is None and spec.model.source == llama_cpp.EMBEDDED_WEIGHTS:
         known = EMBEDDED
     spec, more = _context(spec, known)
-    found += _quantization(spec, known) + more
-    policy, more = _policy(spec.serving)
+    found += more
+    policy, more = _policy(spec)
     found += more
     service = replace(service, spec=spec)
     roles, more = _roles(service, capabilities)
-    found += more + _later(spec)
+    found += _quantization(spec, known, roles) + more + _unused(spec, roles) + _later(spec)
     return Served(service, known, roles, policy, tuple(found), capabilities.image_registry)
 
 
-def words(value: Any) -> str:
-    """Give a value as people write it in YAML, on one line."""
-    return _flow(msgspec.to_builtins(value))
-
-
-def _flow(plain: Any) -> str:
-    if isinstance(plain, dict):
-        return "{" + ", ".join(f"{name}: {_flow(item)}" for name, item in plain.items()) + "}"
-    if isinstance(plain, list | tuple):
-        return "[" + ", ".join(_flow(item) for item in plain) + "]"
-    return str(plain)
-
-
-def _stand_in(field: str, asked: Any, given: str, why: str) -> list[StandIn]:
-    return [StandIn(field=f"spec.{field}", asked=words(asked), given=given, why=why)]
-
-
-def _engine(spec: LLMServiceSpec) -> tuple[LLMServiceSpec, list[StandIn]]:
-    name = spec.engine.name
-    if name == ENGINE:
-        return spec, []
-    why = f"this version runs {ENGINE} only"
-    return replace(spec, engine=replace(spec.engine, name=ENGINE)), _stand_in("engine.name", name, ENGINE, why)
-
-
-def _source(spec: LLMServiceSpec) -> tuple[LLMServiceSpec, list[StandIn]]:
-    source, given = spec.model.source, llama_cpp.EMBEDDED_WEIGHTS
-    scheme = source.partition("://")[0]
-    if scheme in SCHEMES:
-        return spec, []
-    readable = " and ".join(f"{scheme}://" for scheme in sorted(SCHEMES))
-    why = f"this version reads {readable} only; {llama_cpp.EMBEDDED_MODEL} answers instead"
-    return replace(spec, model=replace(spec.model, source=given)), _stand_in("model.source", source, given, why)
-
-
-def _quantization(spec: LLMServiceSpec, weights: Weights | None) -> list[StandIn]:
+def _quantization(spec: LLMServiceSpec, weights: Weights | None, roles: Iterable[ServedRole]) -> list[StandIn]:
     asked, held = spec.model.quantization, weights.quantization if weights else None
     if asked in ("auto", held):
         return []
     why = "this version serves weights as their file stores them"
-    return _stand_in("model.quantization", asked, held or "as in the file", why)
+    if spec.engine.name == vllm.NAME:
+        on_cpu = any(role.on_cpu for role in roles)
+        if asked in vllm.DTYPES or (asked in vllm.QUANTIZATIONS and not on_cpu):
+            return []
+        why = f"{vllm.NAME} is not told of it{' on CPUs' if asked in vllm.QUANTIZATIONS else ''}"
+    return stand_in("model.quantization", asked, held or "as in the file", why)
+
+
+def _unused(spec: LLMServiceSpec, roles: Iterable[ServedRole]) -> list[StandIn]:
+    percent = spec.engine.vllm.gpu_memory_percent
+    if spec.engine.name != vllm.NAME or percent is None or not all(role.on_cpu for role in roles):
+        return []
+    return stand_in("engine.vllm.gpuMemoryPercent", percent, "unused", "its workers compute on CPUs")
 
 
 def _context(spec: LLMServiceSpec, weights: Weights | None) -> tuple[LLMServiceSpec, list[StandIn]]:
@@ -121,25 +112,25 @@ def _context(spec: LLMServiceSpec, weights: Weights | None) -> tuple[LLMServiceS
         return spec, []
     found: list[StandIn] = []
     if asked is not None:
-        found = _stand_in("engine.contextTokens", asked, str(most), "the weights know no longer context")
+        found = stand_in("engine.contextTokens", asked, str(most), "the weights know no longer context")
     return replace(spec, engine=replace(spec.engine, context_tokens=most)), found
 
 
-def _policy(serving: Serving) -> tuple[Disaggregation | None, list[StandIn]]:
+def _policy(spec: LLMServiceSpec) -> tuple[Disaggregation | None, list[StandIn]]:
     """Give what decides between prefill workers and plain serving, where there are both."""
-    asked = serving.disaggregation
-    if serving.profile == "standard":
+    asked = spec.serving.disaggregation
+    if spec.serving.profile == "standard":
         if asked == Serving().disaggregation:
             return None, []
-        return None, _stand_in("serving.disaggregation", asked, "unused", "serving.profile is standard")
+        return None, stand_in("serving.disaggregation", asked, "unused", "serving.profile is standard")
     tokens, found = asked.threshold_tokens, list[StandIn]()
     if tokens == "auto":
         tokens = DEFAULT_THRESHOLD_TOKENS
         why = "this version does not learn it from measurements yet"
-        found = _stand_in("serving.disaggregation.thresholdTokens", "auto", str(tokens), why)
+        found = stand_in("serving.disaggregation.thresholdTokens", "auto", str(tokens), why)
     policy = Disaggregation(
         threshold_tokens=tokens,
-        protocol=llama_cpp.KV_PROTOCOL,
+        protocol=_PROTOCOLS[spec.engine.name],
         on_prefill_failure=asked.on_prefill_failure,
         prefill_timeout_seconds=asked.prefill_timeout_seconds,
     )
@@ -156,20 +147,31 @@ def _roles(service: LLMService, capabilities: Capabilities) -> tuple[tuple[Serve
         if asked is not None and other not in wanted:
             decodes = alone and other == "decode"
             asked_words, given = ("decode only", "whole requests") if decodes else (asked, "none")
-            found += _stand_in(f"workers.{other}", asked_words, given, f"serving.profile is {profile}")
-    replicas, more = _replicas({"decode" if alone else name: wanted[name] for name in wanted}, capabilities.replicas)
+            found += stand_in(f"workers.{other}", asked_words, given, f"serving.profile is {profile}")
+    written = {name: "decode" if alone else name for name in wanted}
+    most, engine = capabilities.replicas, service.spec.engine.name
+    if most is not None and engine == vllm.NAME:
+        most //= REPLICAS_OF_VLLM
+    replicas, more = _replicas({written[name]: wanted[name] for name in wanted}, most)
     found += more
     roles: list[ServedRole] = []
     for name, role in wanted.items():
-        written: WorkersName = "decode" if alone else name
-        path = f"workers.{written}"
-        hardware, more = _hardware(role.hardware, f"{path}.hardware", capabilities)
+        path = f"workers.{written[name]}"
+        hardware, more = _hardware(role.hardware, f"{path}.hardware", engine, capabilities)
         found += more
-        if role.parallelism != Parallelism():
-            why = "this version runs a replica on one device"
-            found += _stand_in(f"{path}.parallelism", role.parallelism, "one device", why)
-        roles.append(ServedRole(name, replicas[written], hardware))
+        parallelism, more = _parallelism(role.parallelism, f"{path}.parallelism", engine, hardware)
+        found += more
+        roles.append(ServedRole(name, replicas[written[name]], hardware, parallelism))
     return tuple(roles), found
+
+
+def _parallelism(asked: Parallelism, path: str, engine: str, hardware: Hardware) -> tuple[Parallelism, list[StandIn]]:
+    if asked == Parallelism():
+        return asked, []
+    if engine == vllm.NAME and hardware.device != CPU:
+        return asked, []
+    why = "this version spreads a replica over GPUs only"
+    return Parallelism(), stand_in(path, asked, "one device", why)
 
 
 def _replicas(roles: Mapping[WorkersName, Role], most: int | None) -> tuple[dict[WorkersName, int], list[StandIn]]:
@@ -186,9 +188,9 @@ def _replicas(roles: Mapping[WorkersName, Role], most: int | None) -> tuple[dict
             left -= given[name] - 1
         if given[name] < wanted[name]:
             why = "this machine's memory has room for no more"
-            found += _stand_in(path, asked, str(given[name]), why)
+            found += stand_in(path, asked, str(given[name]), why)
         elif not isinstance(asked, int) and asked.min != asked.max:
-            found += _stand_in(path, asked, str(wanted[name]), "this version does not scale by itself")
+            found += stand_in(path, asked, str(wanted[name]), "this version does not scale by itself")
     return given, found
 
 
@@ -196,20 +198,31 @@ def _fixed(asked: int | ReplicaRange) -> int:
     return asked if isinstance(asked, int) else max(1, asked.min)
 
 
-def _hardware(asked: Hardware, path: str, capabilities: Capabilities) -> tuple[Hardware, list[StandIn]]:
+def _hardware(asked: Hardware, path: str, engine: str, capabilities: Capabilities) -> tuple[Hardware, list[StandIn]]:
     """Give what a pod asks for, which is the same everywhere, and what the place cannot give of it."""
     cpu, memory = asked.cpu, asked.memory
-    found: list[StandIn] = []
-    if asked.device not in (None, DEVICE):
-        given = "this machine's CPU" if capabilities.cpus else DEVICE
-        found += _stand_in(f"{path}.device", asked.device, given, "this version computes on CPUs")
+    device, found = _device(asked, path, engine, capabilities)
     if asked.node_selector and capabilities.cpus is not None:
-        found += _stand_in(f"{path}.nodeSelector", asked.node_selector, "this machine", "there is no other node")
+        found += stand_in(f"{path}.nodeSelector", asked.node_selector, "this machine", "there is no other node")
     if cpu is not None and capabilities.cpus is not None and quantity(cpu) > capabilities.cpus:
-        found += _stand_in(f"{path}.cpu", cpu, str(capabilities.cpus), "this machine has no more")
+        found += stand_in(f"{path}.cpu", cpu, str(capabilities.cpus), "this machine has no more")
     if memory is not None and not capabilities.limits_memory:
-        found += _stand_in(f"{path}.memory", memory, "no limit", "processes of this machine share its memory")
-    return Hardware(cpu=cpu, memory=memory, node_selector=asked.node_selector), found
+        found += stand_in(f"{path}.memory", memory, "no limit", "processes of this machine share its memory")
+    return Hardware(device=device, cpu=cpu, memory=memory, node_selector=asked.node_selector), found
+
+
+def _device(asked: Hardware, path: str, engine: str, capabilities: Capabilities) -> tuple[str | None, list[StandIn]]:
+    """Give the device that an engine computes on; None is any accelerator that it can use."""
+    on_cpus = engine == llama_cpp.NAME or capabilities.cpus is not None
+    if asked.device is None or asked.device == CPU:
+        return CPU if on_cpus else asked.device, []
+    if on_cpus:
+        given = "this machine's CPU" if capabilities.cpus else CPU
+        return CPU, stand_in(f"{path}.device", asked.device, given, "this version computes on CPUs there")
+    if asked.node_selector:
+        return None, []
+    why = "nodes do not say it in one way; hardware.nodeSelector chooses them by their labels"
+    return None, stand_in(f"{path}.device", asked.device, "any NVIDIA GPU", why)
 
 
 _LATER: Final = (
@@ -224,11 +237,8 @@ _LATER: Final = (
 
 def _later(spec: LLMServiceSpec) -> list[StandIn]:
     found: list[StandIn] = []
-    if spec.model.adapters:
-        why = "this version serves no adapters"
-        found += _stand_in("model.adapters", spec.model.adapters, "the model alone", why)
     for name, default, given, why in _LATER:
         asked = getattr(spec, name)
         if asked != default:
-            found += _stand_in(name, asked, given, why)
+            found += stand_in(name, asked, given, why)
     return found

@@ -30,7 +30,7 @@ from argosy.api.names import (
 )
 from argosy.api.objects import Object, ObjectMeta, OwnerReference
 from argosy.api.workers import LEGS
-from argosy.decide.planning.engine_pods import engine_deployment, peer_ports
+from argosy.decide.planning.engine_pods import engine_deployment, fetches, peer_ports
 from argosy.decide.planning.installation import GATEWAY_NAME
 from argosy.decide.planning.pods import OWNER
 from argosy.decide.planning.protection import disruption_budget, engine_reachability
@@ -40,8 +40,8 @@ from argosy.decide.routing.endpoints import models_of
 
 ANSWERING: Final = frozenset({DECODE_ROLE, BOTH_ROLES})
 """Roles that answer, of pods."""
-MAX_NAMES: Final = 8
-"""Model names that one service is routed under at a time."""
+MAX_OLD_NAMES: Final = 7
+"""Names of before that one service is still routed under. With all those of now no more than one rule matches (64)."""
 
 
 def workload(this: Served, pods: Iterable[Pod] = ()) -> tuple[Object, ...]:
@@ -54,12 +54,12 @@ def workload(this: Served, pods: Iterable[Pod] = ()) -> tuple[Object, ...]:
     deployments = [engine_deployment(this, role, metadata) for role in this.roles]
     return (
         ServiceAccount(metadata=metadata, automount_service_account_token=False),
-        engine_reachability(metadata, peer_ports(this)),
+        engine_reachability(metadata, peer_ports(this), fetches=fetches(this)),
         _service(metadata, this, pods),
         *deployments,
         *(budget for deployment in deployments for budget in disruption_budget(deployment)),
         _pool(metadata, this, pods),
-        _route(metadata, (this.service.model_name, *_names_before(this.service, pods))),
+        _route(metadata, (*this.names, *_names_before(this, pods))),
     )
 
 
@@ -127,7 +127,8 @@ def _pool(metadata: ObjectMeta, this: Served, pods: Iterable[Pod]) -> InferenceP
     )
 
 
-def _names_before(service: LLMService, pods: Iterable[Pod]) -> list[str]:
+def _names_before(this: Served, pods: Iterable[Pod]) -> list[str]:
+    service = this.service
     mine = (
         pod
         for pod in pods
@@ -135,8 +136,8 @@ def _names_before(service: LLMService, pods: Iterable[Pod]) -> list[str]:
         and pod.metadata.namespace == service.metadata.namespace
         and pod.metadata.labels.get(SERVICE_LABEL) == service.metadata.name
     )
-    names = {name for pod in mine for name in models_of(pod)} - {service.model_name}
-    return sorted(names)[: MAX_NAMES - 1]
+    names = {name for pod in mine for name in models_of(pod)} - set(this.names)
+    return sorted(names)[:MAX_OLD_NAMES]
 
 
 def _route(metadata: ObjectMeta, names: tuple[str, ...]) -> HTTPRoute:
