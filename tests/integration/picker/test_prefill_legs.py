@@ -18,6 +18,7 @@ from argosy.api.names import DECODE_ROLE, ENGINE_PORT, KV_LAYOUT_LABEL, PREFILL_
 from argosy.api.objects import Key
 from argosy.base.endpoint import Endpoint
 from harness.dataplane import Backend, DataPlane, starting_data_plane
+from harness.foreign_gateway import foreign_gateway
 from harness.picker_process import PickerProcess, picker_process
 from harness.waiting import until
 
@@ -217,3 +218,23 @@ async def test_no_client_says_where_an_engine_reads_its_cache(
         assert (await ask(client, long_prompt(kv_transfer_params=PARAMS)))[0] == 400
     assert pair.bodies(pair.decode) == []
     assert picker
+
+
+async def test_a_gateway_that_sends_bodies_in_chunks_gets_the_changed_body_back_in_chunks(
+    plane: DataPlane, picker: PickerProcess, pair: Pair, tmp_path: Path
+) -> None:
+    body = long_prompt(user="x" * 200_000)
+    at, pods = Endpoint.parse(picker.address), [pair.decode.endpoint, pair.prefill.endpoint]
+    async with foreign_gateway(tmp_path, at, pods, address=plane.address()) as gateway, gateway.client() as client:
+        assert await ask(client, body) == (200, str(pair.decode.endpoint))
+        pair.hold.clear()
+        asked = asyncio.create_task(ask(client, long_prompt()))
+        await until(lambda: len(pair.bodies(pair.prefill)) == 2)
+        asked.cancel()
+        await until(lambda: pair.cancelled == 1)
+    assert pair.bodies(pair.decode) == [{**body, "kv_transfer_params": PARAMS}]
+    await until(lambda: is_idle(picker))
+
+
+async def is_idle(picker: PickerProcess) -> bool:
+    return (await picker.metric("argosy_reservations"), await picker.metric("argosy_prefill_legs_under_way")) == (0, 0)
