@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
-from argosy.api.llmservice import LLMService, Role
+from argosy.api.llmservice import LLMService, Role, Workers
 from argosy.api.names import BOTH_ROLES, DECODE_ROLE, PREFILL_ROLE
 
 WorkersName: TypeAlias = Literal["serve", "prefill", "decode", "both"]
@@ -35,15 +35,21 @@ def services_of(workload: str) -> tuple[str, ...]:
     return (workload, *(workload.removesuffix(f"-{name}") for name in DISAGGREGATED if workload.endswith(f"-{name}")))
 
 
+def standard_role(workers: Workers) -> WorkersName:
+    """Give the role of a file that the standard profile has: that of its name, or else the first that answers."""
+    answering: tuple[WorkersName, ...] = ("serve", "decode", "both")
+    return next((name for name in answering if getattr(workers, name) is not None), "serve")
+
+
 def workers_of(service: LLMService) -> dict[WorkersName, Role]:
     """Give the workers of a service's profile.
 
-    In the standard profile those of the role `serve`, or as many and on such hardware as the decode workers where the
-    file has these alone; in the disaggregated profile the roles that the file has. One worker of each by default.
+    In the standard profile those of the role `serve`, or ones like another role's (`standard_role`); in the
+    disaggregated profile the roles that the file has. One worker of each by default.
     """
     workers = service.spec.workers
     if service.spec.serving.profile == "standard":
-        return {"serve": workers.serve or workers.decode or Role()}
+        return {"serve": getattr(workers, standard_role(workers)) or Role()}
     found = {"prefill": workers.prefill, "decode": workers.decode, "both": workers.both}
     there: dict[WorkersName, Role] = {name: role for name in DISAGGREGATED if (role := found[name]) is not None}
     return there or {"prefill": Role(), "decode": Role()}

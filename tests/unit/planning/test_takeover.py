@@ -272,6 +272,23 @@ def test_the_service_leads_to_workers_that_answer_alone_once_there_are_no_others
     assert selected(of("both"), pod("m-decode-0", ready=False, **decode))[ROLE_LABEL] == BOTH_ROLES
 
 
+@pytest.mark.parametrize(
+    ("roles", "replicas"),
+    [
+        ({"serve": {"replicas": 5}, "decode": {"replicas": 4}}, 5),
+        ({"decode": {"replicas": 4}, "both": {"replicas": 3}}, 4),
+        ({"both": {"replicas": 3}}, 3),
+        ({"prefill": {"replicas": 3}, "decode": {}}, 1),
+        ({}, 1),
+    ],
+)
+def test_the_standard_profile_has_as_many_workers_as_the_file_has_that_answer(
+    roles: dict[str, Any], replicas: int
+) -> None:
+    made = service_plan(service({"workers": roles}), ()).objects
+    assert [obj.spec.replicas for obj in made if isinstance(obj, Deployment)] == [replicas]
+
+
 def test_no_pod_has_two_budgets() -> None:
     made = service_plan(of("disaggregated"), ()).objects
     budgets = [obj.spec.selector.match_labels for obj in made if isinstance(obj, PodDisruptionBudget)]

@@ -27,7 +27,7 @@ from argosy.api.llmservice import (
     StandIn,
 )
 from argosy.api.quantity import quantity
-from argosy.api.workers import ALL_WORKERS, WorkersName, workers_of
+from argosy.api.workers import ALL_WORKERS, WorkersName, standard_role, workers_of
 from argosy.decide.planning.capabilities import CPU, EMBEDDED, Capabilities, Weights
 from argosy.decide.planning.engine_choice import chosen
 from argosy.decide.planning.stand_in import stand_in
@@ -140,15 +140,14 @@ def _policy(spec: LLMServiceSpec) -> tuple[Disaggregation | None, list[StandIn]]
 def _roles(service: LLMService, capabilities: Capabilities) -> tuple[tuple[ServedRole, ...], list[StandIn]]:
     """Give the workers of the profile; those of the other one, which may stay in the file, get a stand-in."""
     wanted, workers, profile = workers_of(service), service.spec.workers, service.spec.serving.profile
-    alone = profile == "standard" and workers.serve is None and workers.decode is not None
+    like = standard_role(workers) if profile == "standard" else None
     found: list[StandIn] = []
     for other in ALL_WORKERS:
         asked: Role | None = getattr(workers, other)
         if asked is not None and other not in wanted:
-            decodes = alone and other == "decode"
-            asked_words, given = ("decode only", "whole requests") if decodes else (asked, "none")
-            found += stand_in(f"workers.{other}", asked_words, given, f"serving.profile is {profile}")
-    written = {name: "decode" if alone else name for name in wanted}
+            said, given = (f"{other} only", "whole requests") if other == like else (asked, "none")
+            found += stand_in(f"workers.{other}", said, given, f"serving.profile is {profile}")
+    written = {name: like or name for name in wanted}
     most, engine = capabilities.replicas, service.spec.engine.name
     if most is not None and engine == vllm.NAME:
         most //= REPLICAS_OF_VLLM
