@@ -12,12 +12,13 @@ import pytest_asyncio
 
 from argosy.apps.engine.kv_header import Header, encode_header
 from argosy.edge.transfer.wire import MAGIC, reply
-from harness.engine import Engine
+from harness.engine import ENGINE, WEIGHTS, Engine
 from harness.kv import (
     BYTES,
     EXPIRED,
     FAILED,
     HELD,
+    KV_PORT,
     NOT_HELD,
     PATH,
     SOURCE,
@@ -382,6 +383,15 @@ async def test_an_engine_without_a_kv_port_computes_and_says_nothing(pair: Pair)
 
 def _files(folder: Path, pattern: str = "*") -> set[str]:
     return {path.name for path in folder.glob(pattern)}
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "localhost"])
+async def test_an_address_that_nobody_can_be_told_ends_it_with_2_and_a_reason(host: str) -> None:
+    words = [*ENGINE, "--model=m", f"--weights={WEIGHTS}", "--host", host, "--port=0", f"--kv-port={KV_PORT}"]
+    process = await asyncio.create_subprocess_exec(*words, stderr=asyncio.subprocess.PIPE)
+    _, said = await process.communicate()
+    assert process.returncode == 2
+    assert b"name an IP address of this one's own" in said
 
 
 async def _holds(engine: Engine, states: int) -> bool:

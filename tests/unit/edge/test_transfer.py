@@ -127,6 +127,11 @@ def test_a_transfer_that_is_not_wanted_any_more_is_left(where: tuple[str, int]) 
         peer.header(TICKET, limit_bytes=100)
 
 
+def test_a_peer_that_falls_silent_is_left_before_the_deadline(where: tuple[str, int]) -> None:
+    with socket.create_server(where), _fetching(where) as peer, pytest.raises(TransferError, match="says nothing"):
+        peer.header(TICKET, limit_bytes=100)
+
+
 def test_nobody_at_an_address_is_an_error_at_once(where: tuple[str, int]) -> None:
     with pytest.raises(TransferError, match="no connection"), _fetching(where):
         pass

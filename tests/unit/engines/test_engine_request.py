@@ -132,3 +132,63 @@ def test_runs_of_one_character_may_be_long_tokens() -> None:
 @given(text=st.text(max_size=CONTEXT))
 def test_text_that_could_fit_is_never_refused(text: str) -> None:
     assert isinstance(_read({"prompt": text}, "completion"), Request)
+
+
+def _prefill(**fields: Any) -> Any:
+    return CHAT | {"kv_transfer_params": {"do_remote_decode": True, "do_remote_prefill": False}} | fields
+
+
+def test_a_prefill_computes_one_token_whatever_it_asks_for() -> None:
+    payload = _payload(_prefill(max_tokens=40, max_completion_tokens=50))
+    assert payload["max_tokens"] == 1
+    assert "max_completion_tokens" not in payload
+    assert "kv_transfer_params" not in payload
+    request = _read(_prefill())
+    assert isinstance(request, Request)
+    assert request.is_prefill
+    assert request.kv_source is None
+
+
+def test_a_prefill_that_streams_is_refused_and_one_that_says_false_is_none() -> None:
+    assert isinstance(_read(_prefill(stream=True)), Unfit)
+    request = _read(CHAT | {"max_tokens": 9, "kv_transfer_params": {"do_remote_decode": "yes"}})
+    assert isinstance(request, Request)
+    assert not request.is_prefill
+
+
+def test_where_a_state_is_goes_along_and_not_to_llama_cpp() -> None:
+    source = {"do_remote_prefill": True, "remote_host": "10.0.0.1", "remote_block_ids": [[1]], "anything": None}
+    request = _read(CHAT | {"kv_transfer_params": source})
+    assert isinstance(request, Request)
+    assert request.kv_source == source
+    assert b"remote_host" not in request.payload
+
+
+@pytest.mark.parametrize("reuses", [True, False])
+def test_a_body_is_bound_to_its_slot_whatever_its_client_says_of_caching(*, reuses: bool) -> None:
+    request = _read(CHAT | {"cache_prompt": True, "id_slot": 7})
+    assert isinstance(request, Request)
+    bound = json.loads(request.in_slot(3, reuses=reuses))
+    assert bound.pop("id_slot") == 3
+    assert bound.pop("cache_prompt") == reuses
+    assert bound == {key: value for key, value in json.loads(request.payload).items() if key != "cache_prompt"}
+
+
+@given(st.lists(st.text(max_size=20), min_size=1, max_size=4), st.text(max_size=20))
+def test_the_text_of_a_chat_that_goes_on_begins_with_that_of_the_turn_before(turns: list[str], more: str) -> None:
+    messages = [{"role": "user", "content": turn} for turn in turns]
+    before, after = _read(CHAT | {"messages": messages}), _read(CHAT | {"messages": [*messages, {"content": more}]})
+    assert isinstance(before, Request)
+    assert isinstance(after, Request)
+    assert after.text.startswith(before.text)
+
+
+def test_texts_of_prompts_share_what_the_prompts_share() -> None:
+    texts = []
+    for prompt in ("tea pot", "tea", [1, 2, 3], [1, 2]):
+        request = _read({"prompt": prompt}, "completion")
+        assert isinstance(request, Request)
+        texts.append(request.text)
+    assert texts[0].startswith(texts[1])
+    assert texts[2].startswith(texts[3])
+    assert len(texts[2]) > len(texts[3])

@@ -2,10 +2,13 @@
 
 import argparse
 
+import msgspec
+import pytest
+
 from argosy.api.names import MAX_BODY_BYTES
 from argosy.cli import engine
 from argosy.engines import llama_cpp
-from argosy.engines.llama_cpp import Settings, args, memory_bytes
+from argosy.engines.llama_cpp import Settings, args, kv_room_bytes, kv_state_bytes, memory_bytes
 
 SETTINGS = Settings(
     model="smollm2",
@@ -16,6 +19,7 @@ SETTINGS = Settings(
     parallel=3,
     context_tokens=512,
 )
+MOVING = msgspec.structs.replace(SETTINGS, kv_port=5600, kv_deadline_s=9, kv_folder="/kv")
 
 
 def test_arguments_have_a_fixed_order() -> None:
@@ -25,11 +29,17 @@ def test_arguments_have_a_fixed_order() -> None:
     )
 
 
-def test_the_verb_understands_every_argument() -> None:
+def test_arguments_for_kv_caches_come_last_and_only_where_they_move() -> None:
+    assert args(MOVING)[: len(args(SETTINGS))] == args(SETTINGS)
+    assert args(MOVING)[len(args(SETTINGS)) :] == ("--kv-port", "5600", "--kv-deadline", "9", "--kv-folder", "/kv")
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, MOVING], ids=["alone", "moving"])
+def test_the_verb_understands_every_argument(settings: Settings) -> None:
     parser = argparse.ArgumentParser()
     engine.register(parser.add_subparsers(), "")
-    parsed = parser.parse_args([*llama_cpp.COMMAND[1:], *args(SETTINGS)])
-    assert engine.settings_of(parsed) == SETTINGS
+    parsed = parser.parse_args([*llama_cpp.COMMAND[1:], *args(settings)])
+    assert engine.settings_of(parsed) == settings
 
 
 def test_the_pod_address_is_left_to_whoever_runs_the_container() -> None:
@@ -40,6 +50,13 @@ def test_memory_grows_with_every_slot() -> None:
     one = memory_bytes(weights_bytes=98_362_432, kv_bytes_per_token=23_040, settings=Settings(model="m", weights="w"))
     more = memory_bytes(weights_bytes=98_362_432, kv_bytes_per_token=23_040, settings=SETTINGS)
     assert one - more == 23_040 * (4 * 2048 - 3 * 512)
+
+
+def test_states_get_the_room_of_one_for_each_slot_and_a_state_what_its_tokens_take() -> None:
+    state = kv_state_bytes(23_040, 512)
+    assert kv_room_bytes(23_040, SETTINGS) == 3 * state
+    assert 23_040 * 512 < state < 1.02 * 23_040 * 512
+    assert kv_state_bytes(None, 512) > state
 
 
 def test_limits_fit_each_other() -> None:

@@ -7,6 +7,7 @@ Rules of this file:
 """
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -56,7 +57,7 @@ class Held:
         with self._lock:
             self._waiting[ticket] = header, path, size_bytes
         self._tell()
-        self._loop.call_soon_threadsafe(self._loop.call_later, self._deadline_s, self._expire, ticket)
+        self._call(lambda: self._loop.call_later(self._deadline_s, self._expire, ticket))
 
     def take(self, ticket: str) -> Parcel | None:
         """Give a state to its pull."""
@@ -100,4 +101,9 @@ class Held:
             self._expired()
 
     def _tell(self) -> None:
-        self._loop.call_soon_threadsafe(self._changed.set)
+        self._call(self._changed.set)
+
+    def _call(self, act: Callable[[], object]) -> None:
+        """Have the loop do this, if it has not ended; transfers may go on for a moment longer."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(act)

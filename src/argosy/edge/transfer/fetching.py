@@ -1,7 +1,8 @@
 """The fetching end of a transfer; blocks its thread.
 
 Rules of this file:
-- Whoever waits asks every `_PATIENCE_S` whether the transfer is still wanted, and gives up at its deadline.
+- Whoever waits asks every `_PATIENCE_S` whether the transfer is still wanted. A peer that says nothing for
+  `_SILENCE_S` is given up, and any at the deadline.
 - Nothing is held but one piece at a time, whatever the other side sends.
 """
 
@@ -13,6 +14,7 @@ from typing import Final, Self
 from argosy.edge.transfer.wire import ACKNOWLEDGED, REPLY_BYTES, WANTED, TransferError, header_bytes, request
 
 _PATIENCE_S: Final = 0.1
+_SILENCE_S: Final = 3.0
 _PIECE_BYTES: Final = 128 * 1024
 
 
@@ -27,7 +29,7 @@ class Fetching:
 
     def __enter__(self) -> Self:
         try:
-            self._socket = socket.create_connection(self._where, timeout=self._left_s())
+            self._socket = socket.create_connection(self._where, timeout=min(_SILENCE_S, self._left_s()))
         except OSError as error:
             raise TransferError(f"no connection to {self._where[0]}:{self._where[1]}: {error}") from None
         self._socket.settimeout(_PATIENCE_S)
@@ -85,8 +87,10 @@ class Fetching:
 
     def _receive(self, into: memoryview) -> int:
         """Wait for what comes next and give how many bytes it is."""
+        silent_since_s = time.monotonic()
         while True:
-            self._left_s()
+            if self._left_s() and time.monotonic() - silent_since_s > _SILENCE_S:
+                raise TransferError(f"the other side says nothing for {_SILENCE_S:g} s")
             try:
                 count = self._connected.recv_into(into)
             except TimeoutError:
