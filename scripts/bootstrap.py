@@ -27,7 +27,7 @@ STEPS = {
     "dev": ("linters, type checker and test libraries", 48),
     "weights": ("SmolLM2-135M-Instruct, the model", 93),
     "go": ("Go 1.26, which builds the test cluster", 70),
-    "bench": ("the routers that benchmarks compare with", 80),
+    "bench": ("the routers that benchmarks compare with, and what draws plots", 120),
 }
 BACK = "\b" * 7
 """Back over the time shown, which takes seven characters."""
