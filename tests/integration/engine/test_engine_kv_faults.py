@@ -34,7 +34,7 @@ from harness.kv import (
 from harness.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-TOKENS = 100
+TOKENS = 60
 MOUNT = 'mount -t tmpfs -o size=4m tiny "$0" && exec "$@"'
 TINY = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", MOUNT)
 """A program's words after a folder: in it are 4 MB of memory files."""

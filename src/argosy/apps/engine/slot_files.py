@@ -7,7 +7,7 @@ import http.client
 import secrets
 import socket
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -19,6 +19,12 @@ _TIMEOUT_S: Final = 30
 
 class SlotError(PeerError):
     """llama.cpp could not save or restore a slot; the text says why."""
+
+
+class _Done(msgspec.Struct):
+    """What is read of an answer."""
+
+    n_written: int = 0
 
 
 class _Connection(http.client.HTTPConnection):
@@ -44,7 +50,7 @@ class SlotFiles:
 
     def save(self, slot: int, name: str) -> int:
         """Write what a slot holds into a file and give its size in bytes. Raises SlotError."""
-        written = self._ask(slot, "save", name)["n_written"]
+        written = self._ask(slot, "save", name).n_written
         size_bytes = (self.folder / name).stat().st_size
         if written != size_bytes:  # a full disk shows here only: llama.cpp does not look at what closing a file says
             raise SlotError(f"{written} bytes were written, {size_bytes} are there")
@@ -54,7 +60,7 @@ class SlotFiles:
         """Have a slot hold what the file says; after an error it holds nothing. Raises SlotError."""
         self._ask(slot, "restore", name)
 
-    def _ask(self, slot: int, action: Literal["save", "restore"], name: str) -> dict[str, Any]:
+    def _ask(self, slot: int, action: Literal["save", "restore"], name: str) -> _Done:
         connection = _Connection(self.socket_path)
         try:
             headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
@@ -68,4 +74,7 @@ class SlotFiles:
             connection.close()
         if answer.status != http.client.OK:
             raise SlotError(f"llama.cpp does not {action} slot {slot}: {said[:200]!r}")
-        return dict(msgspec.json.decode(said))
+        try:
+            return msgspec.json.decode(said, type=_Done)
+        except msgspec.DecodeError as error:
+            raise SlotError(f"llama.cpp says what is not understood: {error}") from None
