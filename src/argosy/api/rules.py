@@ -175,7 +175,7 @@ def _profile_faults(service: LLMService) -> Iterator[Fault]:
 
 def _pair_faults(service: LLMService) -> Iterator[Fault]:
     """Give what makes the KV caches of two roles differ: they would never pair."""
-    roles = list(_roles(service, *DISAGGREGATED))
+    roles, engine = list(_roles(service, *DISAGGREGATED)), service.spec.engine.name
     for name, role in roles[1:]:
         first, reference = roles[0]
         if role.parallelism != reference.parallelism:
@@ -184,6 +184,13 @@ def _pair_faults(service: LLMService) -> Iterator[Fault]:
                 reason=f"differs from that of workers.{first}, so that KV caches cannot move between them",
                 fix="write the same for both",
                 reads=((*WORKERS, first, "parallelism"), PROFILE),
+            )
+        if engine != "llama.cpp" and (role.hardware.device == "cpu") != (reference.hardware.device == "cpu"):
+            yield Fault(
+                path=(*WORKERS, name, "hardware", "device"),
+                reason=f"{engine} moves no KV cache between CPUs and GPUs, and workers.{first} has the other kind",
+                fix="give both roles GPUs, of whichever model, or both cpu",
+                reads=((*WORKERS, first, "hardware", "device"), ("spec", "engine", "name"), PROFILE),
             )
 
 

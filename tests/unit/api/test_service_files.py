@@ -170,6 +170,15 @@ def test_a_wrong_shape_says_what_to_write(text: str, field: str, words: str) -> 
             "differs from that of workers.decode",
         ),
         (
+            {
+                "serving": {"profile": "disaggregated"},
+                "engine": {"name": "vllm"},
+                "workers": {"prefill": {"hardware": {"device": "a100"}}, "decode": {"hardware": {"device": "cpu"}}},
+            },
+            "spec.workers.decode.hardware.device",
+            "vllm moves no KV cache between CPUs and GPUs, and workers.prefill has the other kind",
+        ),
+        (
             {"workers": {"serve": {"hardware": {"nodeSelector": {"a b": "c"}}}}},
             "spec.workers.serve.hardware.nodeSelector.a b",
             "is no name of a label",
