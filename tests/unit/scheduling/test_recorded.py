@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from argosy.api.objects import Key
 from argosy.base.endpoint import Endpoint
 from argosy.decide.routing.endpoints import PoolEndpoint
+from argosy.decide.scheduling.deciders.threshold import Verdict
 from argosy.decide.scheduling.explanation import explanation
-from argosy.decide.scheduling.record import MAX_ID, Record
+from argosy.decide.scheduling.record import MAX_ID, PrefillRecord, Record
 from argosy.decide.scheduling.recorded import decision_line, is_sampled, pool_line, recorded
 from harness.candidates import Row, candidates_of
 from harness.profiles import DEFAULT_PROFILE
@@ -35,6 +36,15 @@ def record(request: str, *, held: int = 0) -> Record:
         served=str(A),
         answered=True,
         took_s=0.5,
+        prefill=PrefillRecord(
+            verdict=Verdict(outcome="prefill", threshold_tokens=256, prompt_tokens=600.0, uncached_tokens=600.0),
+            eligible=1,
+            candidates=candidates_of(Row(endpoint=B, held=held)),
+            picked=B,
+            outcome="done",
+            took_s=0.25,
+            prompt_tokens=640,
+        ),
     )
 
 
