@@ -57,7 +57,7 @@ async def _apply(args: argparse.Namespace, files: list[str], found: Place) -> in
     from argosy.cli.files import ground_of, load_for, refuse_stand_ins, say_stand_ins, stand_ins_on  # noqa: PLC0415
 
     reading = load_for(args, found, files)
-    stand_ins = stand_ins_on(reading, ground_of(reading, here=not found.on_cluster))
+    stand_ins = stand_ins_on(reading, ground_of(reading, here=not found.on_cluster, engine=found.engine))
     if args.strict:
         refuse_stand_ins(stand_ins)
     say_stand_ins(stand_ins)

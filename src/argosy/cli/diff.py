@@ -54,7 +54,7 @@ async def _differences(args: argparse.Namespace, files: list[str], found: Place)
     from argosy.cli.files import ground_of, load_for  # noqa: PLC0415
 
     reading = load_for(args, found, files)
-    capabilities, weights = ground_of(reading, here=not found.on_cluster)
+    capabilities, weights = ground_of(reading, here=not found.on_cluster, engine=found.engine)
     async with found.open() as fleet:
         compared = await compare(fleet, reading, capabilities=capabilities, weights=weights, force=args.force_conflicts)
     for note in compared.notes:

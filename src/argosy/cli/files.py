@@ -8,7 +8,7 @@ import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -18,8 +18,12 @@ from argosy.api.objects import Key, ObjectMeta
 from argosy.base.errors import UserError
 from argosy.cli.places import Place
 from argosy.decide.planning.capabilities import CLUSTER, Capabilities, Weights
+from argosy.decide.planning.engine_choice import HUB
 from argosy.decide.planning.stand_ins import served
-from argosy.engines import llama_cpp
+from argosy.engines import llama_cpp, vllm
+
+if TYPE_CHECKING:
+    from argosy.apps.local.engine_python import EnginePython
 
 REPLICA_BYTES = 512 * 1024 * 1024
 """Memory of this machine for each replica of a service at most: the embedded model takes half of it."""
@@ -42,13 +46,16 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     stand_ins: dict[Key, tuple[StandIn, ...]]
 
 
-def load_services(paths: Sequence[Path | str], *, strict: bool = False, quiet: bool = False) -> Loaded:
+def load_services(
+    paths: Sequence[Path | str], *, strict: bool = False, quiet: bool = False, engine: "EnginePython | None" = None
+) -> Loaded:
     """Read files and check the weights, to serve them on this machine. Prints the stand-ins to standard error.
 
     Raises UserError that lists every problem; with `strict`, stand-ins are one.
     """
     reading = load_files(paths)
-    ground = ground_of(reading, here=True)
+    ground = ground_of(reading, here=True, engine=engine)
+    refuse_stuck_caches(reading, ground, engine)
     stand_ins = stand_ins_on(reading, ground)
     if strict:
         refuse_stand_ins(stand_ins)
@@ -57,14 +64,16 @@ def load_services(paths: Sequence[Path | str], *, strict: bool = False, quiet: b
     return Loaded(services=reading.services, capabilities=ground.capabilities, stand_ins=stand_ins)
 
 
-def ground_of(reading: Reading, *, here: bool) -> Ground:
+def ground_of(reading: Reading, *, here: bool, engine: "EnginePython | None" = None) -> Ground:
     """Give what this machine can do and knows of the weights (`here`), or what a cluster's operator does.
+
+    `engine` is what serves with vLLM on this machine.
 
     Raises UserError for weights that a service of this machine needs and that are not here.
     """
     if not here:
         return Ground(CLUSTER, {})
-    capabilities = laptop()
+    capabilities = laptop(engine)
     return Ground(capabilities, weights_of(reading, capabilities))
 
 
@@ -73,13 +82,28 @@ def stand_ins_on(reading: Reading, ground: Ground) -> dict[Key, tuple[StandIn, .
     return {service.key: served(service, *ground).stand_ins for service in reading.services}
 
 
-def default_services() -> Loaded:
+def refuse_stuck_caches(reading: Reading, ground: Ground, engine: "EnginePython | None") -> None:
+    """Raise UserError where workers of vLLM would have to hand KV caches over, and cannot."""
+    if engine is None or engine.moves_caches:
+        return
+    apart = (served(service, *ground).service for service in reading.services)
+    raise_if_any(
+        [
+            f"{each.key}: serving.profile: vLLM hands KV caches over by NIXL, which {engine.path} does not have; "
+            "install nixl-cu12 and nixl there, or write standard"
+            for each in apart
+            if each.spec.engine.name == vllm.NAME and each.spec.serving.profile == "disaggregated"
+        ]
+    )
+
+
+def default_services(engine: "EnginePython | None" = None) -> Loaded:
     """Give what is served when nobody says what: the embedded model, from two replicas."""
     service = LLMService(
         metadata=ObjectMeta(name="smollm2", namespace="default"),
         spec=LLMServiceSpec(model=Model(source=llama_cpp.EMBEDDED_WEIGHTS), workers=Workers(serve=Role(replicas=2))),
     )
-    return Loaded(services=(service,), capabilities=laptop(), stand_ins={service.key: ()})
+    return Loaded(services=(service,), capabilities=laptop(engine), stand_ins={service.key: ()})
 
 
 def load_files(paths: Sequence[Path | str], *, namespace: str | None = None) -> Reading:
@@ -119,15 +143,16 @@ def raise_if_any(problems: Sequence[str]) -> None:
         raise UserError("\n  ".join((count, *problems)))
 
 
-def laptop() -> Capabilities:
-    """Give what this machine can do."""
+def laptop(engine: "EnginePython | None" = None) -> Capabilities:
+    """Give what this machine can do; `engine` is what serves with vLLM."""
     cpus = len(os.sched_getaffinity(0))
     memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return Capabilities(
         cpus=cpus,
         replicas=max(2, memory_bytes // REPLICA_BYTES),
         limits_memory=False,
-        engines=frozenset({llama_cpp.NAME}),
+        engines=frozenset({llama_cpp.NAME, *((vllm.NAME,) if engine else ())}),
+        hub=engine.models() if engine else frozenset(),
     )
 
 
@@ -141,15 +166,17 @@ def weights_of(reading: Reading, capabilities: Capabilities, *, absent_ok: bool 
 
     found: dict[str, Weights] = {}
     problems: list[str] = []
-    sources = {served(s, capabilities, {}).service.spec.model.source: s.key for s in reading.services}
-    for source, key in sources.items():
-        here = False
+    for service in reading.services:
+        spec = served(service, capabilities, {}).service.spec
+        source, here = spec.model.source, False
+        if source in found or source.startswith(HUB):
+            continue
         try:
             here = os.path.lexists(find_weights(source))
-            found[source] = look_at(source)
+            found[source] = look_at(source, folder=spec.engine.name == vllm.NAME)
         except UserError as error:
             if here or not absent_ok:
-                problems.append(f"{reading.source_places[key]}: spec.model.source: {error}")
+                problems.append(f"{reading.source_places[service.key]}: spec.model.source: {error}")
     raise_if_any(problems)
     return found
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from argosy.api.names import SYSTEM_NAMESPACE
+from argosy.apps.local.engine_python import EnginePython
 from argosy.apps.local.state import StateDirectory
 from argosy.base.errors import NotNow, UserError
 from argosy.cli.options import IN_CLUSTER, state_directory
@@ -44,6 +45,11 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     def on_cluster(self) -> bool:
         """Whether it is a cluster."""
         return self.settings is not None
+
+    @property
+    def engine(self) -> EnginePython | None:
+        """What serves with vLLM there, on this machine."""
+        return self.state.engine_python if self.state else None
 
     @contextlib.asynccontextmanager
     async def open(self) -> "AsyncIterator[Fleet]":

@@ -3,11 +3,13 @@
 import argparse
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from argosy.cli.options import add_state_directory, state_directory
 
 if TYPE_CHECKING:
     from argosy.api.llmservice import LLMService
+    from argosy.apps.local.engine_python import EnginePython
     from argosy.apps.local.state import StateDirectory
     from argosy.cli.files import Loaded
 
@@ -45,6 +48,12 @@ def register(subparsers: Any, summary: str) -> None:
         metavar="FILE",
         help="a SchedulingConfig, read again when it changes (default: the profile `default`)",
     )
+    parser.add_argument(
+        "--engine-python",
+        metavar="PATH",
+        help="a Python in which vLLM is installed, for services with engine vllm (default: $ARGOSY_ENGINE_PYTHON, else "
+        "argosy's own where vLLM is installed there)",
+    )
     parser.add_argument("--strict", action="store_true", help="refuse what would need a stand-in")
     parser.add_argument(
         "--timeout", type=float, default=600.0, metavar="S", help="seconds to wait until all is ready (default 600)"
@@ -70,10 +79,13 @@ def run(args: argparse.Namespace) -> int:
         from argosy.apps.picker.scheduling import check_scheduling  # noqa: PLC0415 (most do without)
 
         check_scheduling(args.scheduling)
+    engine = state.engine_python if running or supervise else found_engine(args.engine_python)
+    if running:
+        _refuse_another_engine(args.engine_python, engine)
     if args.files or running:
-        loaded = load_services(args.files, strict=args.strict, quiet=supervise)
+        loaded = load_services(args.files, strict=args.strict, quiet=supervise, engine=engine)
     else:
-        loaded = default_services()
+        loaded = default_services(engine)
         print(f"no FILE is given: {loaded.services[0].metadata.name} is served, from the embedded weights")
     if running:
         return asyncio.run(_change(state, args, loaded.services))
@@ -86,7 +98,31 @@ def run(args: argparse.Namespace) -> int:
     if held is None:
         raise NotNow(f"another `argosy up` is starting in {state.root}; wait for it, or choose another --state-dir")
     with held:
+        state.serve_by(engine)
         return _detach(state, held, args) if args.detach else asyncio.run(_serve(state, loaded, port, args))
+
+
+def found_engine(asked: str | None) -> "EnginePython | None":
+    """Give what serves with vLLM; None where nobody says and there is none. Raises UserError for one that cannot."""
+    from argosy.apps.local.python_check import look_at_python  # noqa: PLC0415 (most do without)
+
+    path = asked or os.environ.get("ARGOSY_ENGINE_PYTHON") or (sys.executable if find_spec("vllm") else None)
+    if path is None:
+        return None
+    engine = look_at_python(_absolute(path), os.environ)
+    print(f"vLLM {engine.version}: {engine.path}", flush=True)
+    return engine
+
+
+def _refuse_another_engine(asked: str | None, running: "EnginePython | None") -> None:
+    if asked is not None and (running is None or running.path != _absolute(asked)):
+        serves = "without vLLM" if running is None else f"with the vLLM of {running.path}"
+        raise NotNow(f"an instance runs {serves}; to change that, end it first: argosy down")
+
+
+def _absolute(path: str) -> str:
+    """Give a program by its path; not what it is a link to, since a virtual environment's Python is one."""
+    return str(Path(shutil.which(path) or path).absolute())
 
 
 def _check_ports(state: "StateDirectory", port: int) -> None:
@@ -121,6 +157,7 @@ async def _serve(state: "StateDirectory", loaded: "Loaded", port: int, args: arg
         installation=Installation(port=port),
         capabilities=loaded.capabilities,
         environment=dict(os.environ),
+        engine=state.engine_python,
     )
     state.schedule_by(args.scheduling)
     end = asyncio.Event()

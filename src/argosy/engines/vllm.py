@@ -126,6 +126,7 @@ def args(settings: Settings) -> tuple[str, ...]:
         *_options(settings),
         *_adapters(settings),
         *_transfer(settings),
+        "--enable-prompt-tokens-details",
         f"--shutdown-timeout={DRAIN_S}",
         "--disable-access-log-for-endpoints=/health,/metrics",
     )

@@ -19,15 +19,15 @@ def test_arguments_have_a_fixed_order() -> None:
     settings = told(context_tokens=2048, parallel=4, kv_bytes=96, host="127.0.0.9")
     assert " ".join(args(settings)) == (
         "--model=/models/m --served-model-name=m --host=127.0.0.9 --port=8000 --max-model-len=2048 --max-num-seqs=4 "
-        "--kv-cache-memory-bytes=96 --dtype=bfloat16 --enforce-eager --shutdown-timeout=120 "
-        "--disable-access-log-for-endpoints=/health,/metrics"
+        "--kv-cache-memory-bytes=96 --dtype=bfloat16 --enforce-eager "
+        "--enable-prompt-tokens-details --shutdown-timeout=120 --disable-access-log-for-endpoints=/health,/metrics"
     )
 
 
 def test_what_nobody_asked_for_on_a_gpu_is_left_to_vllm() -> None:
     assert " ".join(args(told(on_cpu=False))) == (
-        "--model=/models/m --served-model-name=m --host=$(POD_IP) --port=8000 --dtype=auto --shutdown-timeout=120 "
-        "--disable-access-log-for-endpoints=/health,/metrics"
+        "--model=/models/m --served-model-name=m --host=$(POD_IP) --port=8000 --dtype=auto "
+        "--enable-prompt-tokens-details --shutdown-timeout=120 --disable-access-log-for-endpoints=/health,/metrics"
     )
 
 

@@ -3,21 +3,25 @@
 import sys
 from collections.abc import Mapping
 
+from argosy.apps.local.engine_python import EnginePython
 from argosy.apps.local.state import StateDirectory
 from argosy.decide.planning.components import GATEWAY_IMAGE, PICKER_IMAGE
 from argosy.decide.planning.proxies import IMAGE as ENVOY_IMAGE
 from argosy.edge.processes.pods import LocalCommand, image_name
-from argosy.engines import llama_cpp
+from argosy.engines import llama_cpp, vllm
 
 
-def local_commands(state: StateDirectory, *, bind_address: str) -> Mapping[str, LocalCommand]:
+def local_commands(
+    state: StateDirectory, *, bind_address: str, engine: EnginePython | None = None, home: str = ""
+) -> Mapping[str, LocalCommand]:
     """Give the command for each image, by its name without the tag.
 
-    Gateway listeners are bound to `bind_address`, since the pods of a laptop have no Service in front of them.
+    Gateway listeners are bound to `bind_address`, since the pods of a laptop have no Service in front of them. vLLM
+    runs in the Python `engine`, with what it keeps for itself in `home`.
     """
     python = (sys.executable, "-m", "argosy")
     store = {"ARGOSY_STORE": state.address}
-    return {
+    commands = {
         image_name(GATEWAY_IMAGE): LocalCommand(
             argv=(*python, "gateway"), extra_args=("--bind-address", bind_address), env=store
         ),
@@ -27,3 +31,8 @@ def local_commands(state: StateDirectory, *, bind_address: str) -> Mapping[str, 
         image_name(llama_cpp.IMAGE): LocalCommand(argv=(*python, "engine")),
         image_name(ENVOY_IMAGE): LocalCommand(argv=(*python, "envoy"), env={"ADMIN_ADDRESS": "$(POD_IP)"}),
     }
+    if engine is not None:
+        commands[image_name(vllm.CPU_IMAGE)] = LocalCommand(
+            argv=(engine.path, "-m", vllm.MODULE), env=engine.environment(home)
+        )
+    return commands

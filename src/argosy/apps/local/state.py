@@ -15,6 +15,7 @@ from typing import IO
 
 import msgspec
 
+from argosy.apps.local.engine_python import EnginePython
 from argosy.base.errors import UserError
 
 SOCKET_PATH_BYTES = 104
@@ -68,6 +69,28 @@ class StateDirectory(msgspec.Struct, frozen=True):
             link.replace(self.scheduling)
         except OSError as error:
             raise disk_error(self.scheduling, error) from error
+
+    @property
+    def engine_python(self) -> EnginePython | None:
+        """What serves with vLLM in this instance; None where nothing does."""
+        try:
+            return msgspec.json.decode(self._engine_file.read_bytes(), type=EnginePython)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def serve_by(self, engine: EnginePython | None) -> None:
+        """Say what serves with vLLM, before a supervisor starts. Raises `UserError`."""
+        try:
+            if engine is None:
+                self._engine_file.unlink(missing_ok=True)
+            else:
+                self._engine_file.write_bytes(msgspec.json.encode(engine))
+        except OSError as error:
+            raise disk_error(self._engine_file, error) from error
+
+    @property
+    def _engine_file(self) -> Path:
+        return self.root / "engine-python.json"
 
     @property
     def supervisor_log(self) -> Path:

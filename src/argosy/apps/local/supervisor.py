@@ -23,6 +23,7 @@ from argosy.api.kubernetes import Deployment, Pod, Service
 from argosy.api.llmservice import LLMService
 from argosy.api.objects import Key, Object
 from argosy.apps.local.deployments import pod_changes
+from argosy.apps.local.engine_python import EnginePython
 from argosy.apps.local.images import local_commands
 from argosy.apps.local.node import Machine, Node, cpu_limit, cpu_share
 from argosy.apps.local.state import StateDirectory
@@ -53,6 +54,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     installation: Installation
     capabilities: Capabilities
     environment: Mapping[str, str]
+    engine: EnginePython | None = None
 
 
 async def supervise(
@@ -63,7 +65,8 @@ async def supervise(
     await make_services_so(store, services)
     async with serve_store(store, state.socket), asyncio.TaskGroup() as group:
         wake = asyncio.Event()
-        commands = local_commands(state, bind_address=BIND_ADDRESS)
+        home = setting.environment.get("HOME", str(state.root))
+        commands = local_commands(state, bind_address=BIND_ADDRESS, engine=setting.engine, home=home)
         machine = Machine(state=state, commands=commands, environment=setting.environment)
         node = Node(store, machine, group, now=rfc3339_now, woken=wake.set)
         loop = group.create_task(_reconcile_forever(store, node, setting, wake), name="reconcile")

@@ -2,12 +2,18 @@
 
 from argosy.base.errors import UserError
 from argosy.decide.planning.capabilities import Weights
+from argosy.edge.weights.folder import read_folder
 from argosy.edge.weights.gguf import read_gguf
 from argosy.edge.weights.source import find_weights
 
 
-def look_at(source: str) -> Weights:
-    """Check the weights at a source and say what is known of them. Raises UserError."""
+def look_at(source: str, *, folder: bool = False) -> Weights:
+    """Check the weights at a source and say what is known of them: a GGUF file, or a folder. Raises UserError."""
+    if folder:
+        held = read_folder(find_weights(source))
+        return Weights(
+            size_bytes=held.size_bytes, kv_bytes_per_token=held.kv_bytes_per_token, context_tokens=held.context_tokens
+        )
     gguf = read_gguf(find_weights(source))
     return Weights(
         size_bytes=gguf.size_bytes,
@@ -28,10 +34,11 @@ class KnownWeights:
         found: dict[str, Weights] = {}
         for source in sources:
             try:
-                file = find_weights(source).stat()
+                path = find_weights(source)
+                file = path.stat()
                 version = (file.st_mtime_ns, file.st_size)
                 if self._found.get(source, (None,))[0] != version:
-                    self._found[source] = (version, look_at(source))
+                    self._found[source] = (version, look_at(source, folder=path.is_dir()))
             except (UserError, OSError):
                 continue
             found[source] = self._found[source][1]
