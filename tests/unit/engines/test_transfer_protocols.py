@@ -62,7 +62,7 @@ def test_an_exchange_with_real_engines_is_made_again_word_for_word(path: Path) -
     assert json.loads(nixlv2.prefill_request(asked)) == exchange["prefill_request"]
     found = nixlv2.prefilled(json.dumps(exchange["prefill_answer"]).encode())
     assert found is not None
-    assert json.loads(found.params) == exchange["prefill_answer"]["kv_transfer_params"]
+    assert json.loads(bytes(found.params)) == exchange["prefill_answer"]["kv_transfer_params"]
     assert found.prompt_tokens == exchange["decode_answer"]["usage"]["prompt_tokens"]
     assert json.loads(nixlv2.decode_request(asked, found.params)) == exchange["decode_request"]
 
