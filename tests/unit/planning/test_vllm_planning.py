@@ -149,6 +149,10 @@ def test_engines_that_fetch_weights_may_and_no_others() -> None:
     assert beyond_peers("hf://a/b") == 2
 
 
+def test_a_service_by_the_name_of_vllm_sets_no_variable_of_vllm() -> None:
+    assert deployments({})["m"].spec.template.spec.enable_service_links is False
+
+
 def test_a_block_is_a_multiple_of_what_vllm_counts_in() -> None:
     odd = service({**BASE, "engine": {"name": "vllm", "vllm": {"blockTokens": 40, "kvCacheMemory": "0"}}})
     found = [(".".join(map(str, fault.path)), fault.fix) for fault in service_faults(odd)]

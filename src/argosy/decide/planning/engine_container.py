@@ -40,7 +40,8 @@ class EngineContainer(msgspec.Struct, frozen=True, kw_only=True):
 
     `startup_s` is how long its start may take, `grace_s` how long its end. `layout` is all that its KV cache depends
     on, in any form that JSON can hold: between workers of equal layouts caches move. At `peer_ports` workers of a
-    service reach one another; without any, at all ports. `fetches` says whether weights come from elsewhere.
+    service reach one another; without any, at all ports. `fetches` says whether weights come from elsewhere, and
+    `service_links` whether variables that are named for Services do harm (False).
     """
 
     container: Container
@@ -50,6 +51,7 @@ class EngineContainer(msgspec.Struct, frozen=True, kw_only=True):
     layout: tuple[Any, ...]
     peer_ports: tuple[int, ...] = (KV_PORT,)
     fetches: bool = False
+    service_links: bool | None = None
 
 
 EngineContainers: TypeAlias = Callable[[Served, ServedRole], EngineContainer]

@@ -64,6 +64,7 @@ def engine_deployment(this: Served, role: ServedRole, metadata: ObjectMeta) -> D
             node_selector=role.hardware.node_selector,
             service_account_name=metadata.name,
             automount_service_account_token=False,
+            enable_service_links=engine.service_links,
             termination_grace_period_seconds=engine.grace_s,
             topology_spread_constraints=spread(selector),
             volumes=engine.volumes,

@@ -87,6 +87,7 @@ def vllm_container(this: Served, role: ServedRole) -> EngineContainer:
             [(each.name, each.source) for each in adapters],
         ),
         peer_ports=(),  # UCX, which moves the caches, chooses them
+        service_links=False,  # that of a Service named vllm, VLLM_PORT, is one of its own variables
         fetches=any(each.startswith(HUB) for each in (source, *(each.source for each in adapters))),
     )
 
