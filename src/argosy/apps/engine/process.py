@@ -66,7 +66,8 @@ async def _serve(settings: Settings, weights: Gguf, write_timeout_s: float) -> N
             server.open_to(slots, model.start_s, moving)
             _log.info("serving %s after %.1f s", settings.model, time.monotonic() - begun_s)
             await drain.wait()
-            _log.info("draining %d running and %d waiting requests", slots.running, slots.waiting)
+            states = moving.held.states if moving else 0
+            _log.info("draining %d running, %d waiting requests, %d states", slots.running, slots.waiting, states)
             await server.drain(settings.drain_s, give_up)
     finally:
         await runner.cleanup()
