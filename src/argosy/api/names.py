@@ -30,6 +30,10 @@ DROPPED_REASON: Final = "x-llm-d-request-dropped-reason"
 PREFILLER_HEADER: Final = "x-prefiller-host-port"
 """By which llm-d's routing sidecar is told its prefill worker, `ip:port`."""
 
+LEG_HEADER: Final = "x-argosy-leg"
+"""What a picker says beside a request by which an engine moves a KV cache: `prefill` or `decode`. Our engine moves none
+without it, and clients cannot set it."""
+
 STEERING_HEADERS: Final = (
     MODEL_HEADER,
     "x-gateway-base-model-name",
@@ -51,6 +55,7 @@ STEERING_HEADERS: Final = (
     "epp-profile",
     "x-kv-cache-source-host-port",
     PREFILLER_HEADER,
+    LEG_HEADER,
     "x-prefiller-hosts-ports",
     "x-encoder-hosts-ports",
     "x-data-parallel-host-port",

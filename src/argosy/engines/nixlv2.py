@@ -8,6 +8,7 @@ Sources: vLLM 0.32, `distributed/kv_transfer/kv_connector/v1/nixl_connector.py`;
 routing sidecar.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -18,6 +19,14 @@ Fields = Mapping[str, msgspec.Raw]
 """The top-level fields of a body, unread."""
 
 _LIMITS: Final = ("max_tokens", "max_completion_tokens")
+_COUNT: Final = re.compile(rb"[1-9][0-9]*|null")
+_USUAL: Final = {
+    **dict.fromkeys(_LIMITS, _COUNT),
+    "min_tokens": re.compile(rb"[0-9]+|null"),
+    "stream": re.compile(rb"true|false|null"),
+    "stream_options": re.compile(rb"\{.*\}|null", re.DOTALL),
+}
+"""What fields may hold that are another's in a prefill. What holds anything else is the prefill worker's to refuse."""
 _UNWANTED: Final = frozenset(("stream_options", "min_tokens"))
 _ASKED: Final = msgspec.Raw(
     msgspec.json.encode(
@@ -61,10 +70,10 @@ _ANSWERS: Final = msgspec.json.Decoder(_Answer)
 
 def prefill_request(fields: Fields) -> bytes:
     """Give the body for the prefill worker: the same prompt, one token, not streamed."""
-    changed = {name: value for name, value in fields.items() if name not in _UNWANTED}
-    changed |= {name: _ONE for name in _LIMITS if name in fields}
-    changed |= {_LIMITS[0]: _ONE, "stream": _FALSE, PARAMS: _ASKED}
-    return msgspec.json.encode(changed)
+    wrong = {name for name, usual in _USUAL.items() if name in fields and not usual.fullmatch(bytes(fields[name]))}
+    changed = {name: value for name, value in fields.items() if name not in _UNWANTED or name in wrong}
+    ours = {name: _ONE for name in _LIMITS if name in fields} | {_LIMITS[0]: _ONE, "stream": _FALSE, PARAMS: _ASKED}
+    return msgspec.json.encode(changed | {name: value for name, value in ours.items() if name not in wrong})
 
 
 def prefilled(answer: bytes) -> Prefilled | None:

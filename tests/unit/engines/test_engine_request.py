@@ -192,3 +192,11 @@ def test_texts_of_prompts_share_what_the_prompts_share() -> None:
     assert texts[0].startswith(texts[1])
     assert texts[2].startswith(texts[3])
     assert len(texts[2]) > len(texts[3])
+
+
+@pytest.mark.parametrize("moved", [{"do_remote_decode": True}, {"do_remote_prefill": True, "remote_host": "127.0.0.1"}])
+def test_a_request_that_no_picker_marks_as_a_leg_moves_no_cache(moved: dict[str, Any]) -> None:
+    body = json.dumps(CHAT | {"stream": True, "kv_transfer_params": moved}).encode()
+    request = read_request(body, kind="chat", served=("smollm2",), name="smollm2", context_tokens=CONTEXT, is_leg=False)
+    assert isinstance(request, Request)
+    assert (request.is_prefill, request.kv_source, request.streams) == (False, None, True)

@@ -72,6 +72,22 @@ def test_there_are_recorded_exchanges() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_tokens", 0),
+        ("max_tokens", -5),
+        ("max_completion_tokens", "many"),
+        ("stream", "yes"),
+        ("stream_options", "x"),
+        ("min_tokens", -1),
+    ],
+)
+def test_what_is_wrong_with_a_request_stays_wrong_so_that_no_prompt_is_computed_for_it(name: str, value: Any) -> None:
+    asked = json.loads(nixlv2.prefill_request(fields(json.dumps({"model": "m", name: value}).encode())))
+    assert asked[name] == value
+
+
+@pytest.mark.parametrize(
     "answer",
     [
         b"",

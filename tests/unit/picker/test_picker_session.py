@@ -14,6 +14,7 @@ from argosy.apps.picker.pick import Pick, Prefill, RequestHead
 from argosy.apps.picker.session import PickerSession, State
 from argosy.base.endpoint import Endpoint
 from argosy.base.errors import PeerError
+from argosy.decide.prefixes.prompt import NO_PROMPT
 from argosy.decide.routing.rewrites import Rewritten
 from argosy.decide.scheduling.deciders.threshold import Verdict
 from argosy.decide.scheduling.record import PrefillRecord, Record
@@ -68,6 +69,7 @@ PREFILLED_PICK = replace(
         uncached=1.0,
         record=PrefillRecord(verdict=Verdict(outcome="prefill", threshold_tokens=1)),
         model="m",
+        prompt=NO_PROMPT,
         prompt_bytes=1024.0,
         held_bytes=0,
         room=0,

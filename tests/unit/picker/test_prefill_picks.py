@@ -10,7 +10,15 @@ from msgspec.structs import replace
 
 from argosy.api.disaggregation import ANNOTATION
 from argosy.api.kubernetes import LabelSelector
-from argosy.api.names import BOTH_ROLES, DECODE_ROLE, KV_LAYOUT_LABEL, PREFILL_ROLE, PREFILLER_HEADER, ROLE_LABEL
+from argosy.api.names import (
+    BOTH_ROLES,
+    DECODE_ROLE,
+    KV_LAYOUT_LABEL,
+    LEG_HEADER,
+    PREFILL_ROLE,
+    PREFILLER_HEADER,
+    ROLE_LABEL,
+)
 from argosy.api.objects import Object
 from argosy.apps.picker.legs import Result
 from argosy.apps.picker.pick import Pick, RequestHead
@@ -91,6 +99,11 @@ def test_a_short_prompt_and_one_that_is_cached_stay_at_the_decode_worker() -> No
     assert outcome(made.pick(chat(400))) == "below_threshold"
     first = made.pick(chat())
     assert first.prefill is not None
+    meanwhile = made.pick(chat())
+    assert meanwhile.prefill is not None, "what is on its way is not there yet"
+    made.picker.prefills.ended(meanwhile, meanwhile.prefill, "cancelled", set_aside=False)
+    assert outcome(made.pick(chat())) == "prefill"
+    made.picker.prefills.ended(first, first.prefill, "done", set_aside=False)
     again = made.pick(chat())
     assert outcome(again) == "below_threshold"
     assert again.record.prefill is not None
@@ -150,6 +163,7 @@ def test_the_prompts_work_counts_at_the_prefill_worker_until_the_leg_ends() -> N
     loads = {each.endpoint.address: each for loads in made.picker.believed().values() for each in loads}
     assert loads[DECODE].backlog > 3.0
     assert (loads[PREFILL].held, loads[PREFILL].backlog) == (0, 0.0)
+    assert outcome(made.pick(chat())) == "below_threshold", "it computes the prompt itself"
     assert outcome(made.pick(chat(3000))) == "set_aside"
     made.clock.now_s += SET_ASIDE_S + 1.0
     assert outcome(made.pick(chat(5000))) == "prefill"
@@ -167,9 +181,9 @@ def test_estimates_are_corrected_by_what_engines_report_and_the_error_is_shown()
     assert later.record.prefill.verdict.error == pytest.approx(0.5, abs=0.02)
 
 
-@pytest.mark.parametrize("more", [{"echo": True}, {"prompt_logprobs": 1}])
+@pytest.mark.parametrize("more", [{"echo": True}, {"prompt_logprobs": 1}, {"cache_prompt": False}])
 def test_an_answer_that_needs_its_own_prefill_gets_it(more: dict[str, Any]) -> None:
-    assert outcome(bench().pick(chat(**more))) == "needs_logits"
+    assert outcome(bench().pick(chat(**more))) == "needs_own"
 
 
 def test_what_is_no_generation_has_no_leg() -> None:
@@ -198,6 +212,8 @@ def test_no_client_says_where_an_engine_reads_its_cache(name: str) -> None:
     assert isinstance(refused, Answer)
     assert refused.status == 400
     assert json.loads(refused.body)["error"]["param"] == name
+    switching = Bench(gateway(), route("a", "m"), pool("a"), worker(DECODE, BOTH_ROLES))
+    assert isinstance(switching.ask(chat(4, **{name: None})), Answer), "workers may move caches, whatever a pool says"
     whole = Bench(gateway(), route("a", "m"), pool("a"), pod("a", DECODE))
     assert isinstance(whole.ask(chat(4, **{name: None})), Pick), "a pool without prefill workers reads no such field"
 
@@ -262,6 +278,8 @@ async def test_a_leg_asks_for_one_token_and_gives_the_request_where_its_state_is
     assert (endpoint, path, timeout_s) == (Endpoint(PREFILL, 8000), "/v1/chat/completions", 30)
     assert headers["authorization"] == "Bearer key"
     assert headers["x-request-id"] == "r-1"
+    assert headers[LEG_HEADER] == "prefill"
+    assert dict(pick.set_headers)[LEG_HEADER] == "decode"
     assert json.loads(sent)["max_tokens"] == 1
     said = explanation(pick.record, (), made.picker.profile_of(pick.record.profile))
     assert said.prefill is not None
@@ -299,6 +317,46 @@ async def test_a_service_may_rather_fail_than_prefill_at_its_decode_workers() ->
     _, result = await leg_of(made, Workers(PrefillFailed(why="refused", sentence="")), chat())
     assert isinstance(result, Answer)
     assert result.status == 503
+    assert PREFILL not in result.body.decode()
+    again = made.ask(chat())
+    assert isinstance(again, Answer), "while it is set aside, nobody else computes the prompt either"
+    assert again.status == 503
+    assert made.picker.beliefs.loads.held == 1
+    assert isinstance(made.ask(chat(10)), Pick), "a short prompt needs no prefill worker"
+
+
+async def test_what_a_prefill_worker_finds_fault_with_is_the_decode_workers_to_refuse() -> None:
+    made = bench(onPrefillFailure="fail")
+    _, result = await leg_of(made, Workers(PrefillAnswer(status=400, body=b"", took_s=0.0)), chat())
+    assert result is None
+
+
+async def test_a_worker_that_is_no_longer_ready_is_not_waited_for_unless_it_finishes_and_leaves() -> None:
+    made, workers = bench(), Workers(PrefillAnswer(status=200, body=b"{}", took_s=0.0))
+    workers.hold.clear()
+    made.picker.run_legs(workers)
+    pick = made.pick(chat())
+    came: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+    made.picker.prefill(pick, RequestHead(headers=HEAD), came.set_result)
+    await until(lambda: len(workers.asked) == 1)
+    gone: Any = worker(PREFILL, PREFILL_ROLE, ready=False)
+    leaving = replace(gone, metadata=replace(gone.metadata, deletion_timestamp="2026-01-01T00:00:00Z"))
+    made.see(gateway(), *disaggregated(worker(DECODE, DECODE_ROLE), leaving))
+    await asyncio.sleep(0)
+    assert not came.done()
+    made.see(gateway(), *disaggregated(worker(DECODE, DECODE_ROLE), gone))
+    assert await asyncio.wait_for(came, 10) is None
+    assert made.value("argosy_prefill_legs_total", pool="default/a", outcome="lost") == 1.0
+
+
+def test_an_annotation_that_cannot_be_read_splits_nothing_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    made = bench(thresholdTokens=0)
+    assert made.pick(chat()).prefill is None
+    (view,) = made.picker.world.pools.values()
+    assert "annotation argosy.dev/disaggregation is wrong" in view.problem
+    assert isinstance(made.ask(chat(4, kv_transfer_params={})), Answer)
+    assert bench(future=1).pick(chat()).prefill is None
+    assert [record.message for record in caplog.records].count(view.problem) == 1
 
 
 async def test_a_client_that_leaves_cancels_its_leg() -> None:

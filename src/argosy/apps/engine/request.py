@@ -168,8 +168,12 @@ def read_request(
     served: Collection[str],
     name: str,
     context_tokens: int,
+    is_leg: bool = True,
 ) -> Request | Unfit:
-    """Check the body of a request. `served` are the names it may ask for, `name` the one that answers carry."""
+    """Check the body of a request. `served` are the names it may ask for, `name` the one that answers carry.
+
+    Of one that is no leg of a picker's, nothing is read of where a KV cache is.
+    """
     try:
         checked = msgspec.json.decode(body, type=_Chat if kind == "chat" else _Completion)
         if checked.model is not None and checked.model not in served:
@@ -179,7 +183,7 @@ def read_request(
         return Unfit(why=_mistake(error))
     if why is not None:
         return Unfit(why=why)
-    moved = checked.kv_transfer_params or {}
+    moved = (checked.kv_transfer_params or {}) if is_leg else {}
     is_prefill = moved.get("do_remote_decode") is True
     if is_prefill and checked.stream:
         return Unfit(why="`kv_transfer_params.do_remote_decode` needs `stream: false`.")

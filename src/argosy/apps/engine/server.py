@@ -13,6 +13,7 @@ from typing import Final
 from aiohttp import web
 
 from argosy import __version__
+from argosy.api.names import LEG_HEADER
 from argosy.api.openai import MODELS_PATH, model_not_found
 from argosy.apps.engine.exchange import Exchange
 from argosy.apps.engine.metrics import CONTENT_TYPE, Metrics, Watch
@@ -170,7 +171,14 @@ class EngineServer:
         if refusal is not None:
             return refusal
         names, tokens = self._served, self._settings.context_tokens
-        request = read_request(body, kind=kind, served=names, name=self._settings.model, context_tokens=tokens)
+        request = read_request(
+            body,
+            kind=kind,
+            served=names,
+            name=self._settings.model,
+            context_tokens=tokens,
+            is_leg=LEG_HEADER in http.headers,
+        )
         if not isinstance(request, Unfit):
             return request
         if request.model is None:

@@ -12,7 +12,6 @@ from argosy.api import openai
 from argosy.api.names import DROPPED_REASON, MAX_BODY_BYTES
 from argosy.api.objects import Key
 from argosy.apps.picker.world import PoolView
-from argosy.base.endpoint import Endpoint
 from argosy.decide.scheduling.eligible import why_removed
 from argosy.edge.rpc.ext_proc import Answer
 
@@ -92,9 +91,9 @@ def reserved_field(name: str) -> Refusal:
     )
 
 
-def prefill_failed(worker: Endpoint, outcome: str) -> Refusal:
-    """Refuse a request whose prefill failed, in a pool that has no other way: 503."""
-    sentence = f"The prefill worker {worker} did not compute the prompt ({outcome}); try again."
+def prefill_failed() -> Refusal:
+    """Refuse a request that no prefill worker does its part of, in a pool that has no other way: 503."""
+    sentence = "No prefill worker has computed the prompt; try again."
     body = openai.error_body(sentence, kind=openai.UNAVAILABLE, code="prefill_failed")
     return _refusal("prefill_failed", 503, body, (DROPPED_REASON, "prefill-failed"))
 

@@ -5,13 +5,15 @@ Rules of this file:
 - Whatever goes wrong with a leg, the request goes on unchanged to its decode worker, unless its pool says otherwise.
 - A worker that cannot be reached, breaks off, is late, fails by itself or keeps no state is set aside for a while; one
   that finds fault with the request, or takes no more now, is not.
+- A worker that is no longer ready, and does not just finish, is not waited for.
 - A leg ends once: with an outcome, or cancelled because its client has left.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any, Final, Protocol
 
+from argosy.api.names import LEG_HEADER
 from argosy.apps.picker import answers
 from argosy.apps.picker.pick import Pick, Prefill, RequestHead
 from argosy.apps.picker.prefills import Prefills
@@ -28,6 +30,8 @@ DONE: Final = "done"
 CANCELLED: Final = "cancelled"
 BROKEN: Final = "broken"
 NO_PARAMS: Final = "no_params"
+REJECTED: Final = "rejected"
+LOST: Final = "lost"
 
 Result = bytes | Answer | None
 """The changed body, None for the request as it came, or an answer in its place."""
@@ -55,6 +59,7 @@ class Leg:
         self.is_cancelled = False
         self.goes_on = False
         self.body: bytes | None = None
+        self.lost = asyncio.Event()
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Do the work that ends it."""
@@ -67,8 +72,8 @@ class Leg:
             self._prefills.ended(self._pick, self._prefill, outcome, prompt_tokens=prompt_tokens, set_aside=set_aside)
 
     def answered(self) -> None:
-        """Take note that the request's answer begins, which ends a leg that somebody else runs."""
-        if self._task is None:
+        """Take note that the request's answer begins, for which a leg beside it must have done its part."""
+        if self.goes_on:
             self.end(DONE)
 
     def cancel(self) -> None:
@@ -85,6 +90,13 @@ class Legs:
     def __init__(self, prefills: Prefills, workers: PrefillWorkers) -> None:
         self._prefills = prefills
         self._workers = workers
+        self._asked: dict[Leg, Endpoint] = {}
+
+    def lose_all_but(self, reachable: Collection[Endpoint]) -> None:
+        """Wait no longer for workers that are not among these."""
+        for leg, endpoint in self._asked.items():
+            if endpoint not in reachable:
+                leg.lost.set()
 
     def start(self, pick: Pick, prefill: Prefill, head: RequestHead, done: Done) -> Leg:
         """Begin a leg; `done` is told once what becomes of the request, unless it goes on at once, or is cancelled."""
@@ -117,50 +129,63 @@ class Legs:
                 done(result)
 
     async def _result(self, leg: Leg, pick: Pick, prefill: Prefill, head: RequestHead) -> Result:
-        answer = await self._post(prefill, head, nixlv2.prefill_request(prefill.fields))
+        answer = await self._post(leg, prefill, head, nixlv2.prefill_request(prefill.fields))
         found = nixlv2.prefilled(answer.body) if isinstance(answer, PrefillAnswer) and _is_good(answer) else None
         if found is not None:
             leg.end(DONE, prompt_tokens=found.prompt_tokens)
             return nixlv2.decode_request(prefill.fields, found.params)
         outcome = _outcome(answer)
         leg.end(outcome, set_aside=_is_to_be_set_aside(answer))
-        if prefill.policy.on_prefill_failure == "fail":
-            return answers.prefill_failed(prefill.endpoint, outcome).answer
+        # What a prefill worker finds fault with the decode worker does too, and says it better.
+        if prefill.policy.on_prefill_failure == "fail" and outcome != REJECTED:
+            return answers.prefill_failed().answer
         self._prefills.compute_at_decode(pick, prefill)
         return None
 
     async def _beside(self, leg: Leg, prefill: Prefill, head: RequestHead, body: bytes) -> None:
         """Prefill while the decode worker waits for the state; what the prefill worker answers is of no use."""
-        answer = await self._post(prefill, head, body)
+        answer = await self._post(leg, prefill, head, body)
         is_good = _is_good(answer)
         leg.end(DONE if is_good else _outcome(answer), set_aside=not is_good and _is_to_be_set_aside(answer))
 
-    async def _post(self, prefill: Prefill, head: RequestHead, body: bytes) -> PrefillAnswer | PrefillFailed:
+    async def _post(self, leg: Leg, prefill: Prefill, head: RequestHead, body: bytes) -> "_Answer":
+        """Send the leg; gives None where its worker is lost meanwhile."""
         headers = {name: value for name in _FORWARDED if (value := head.headers.get(name))}
-        headers["content-type"] = "application/json"
-        return await self._workers.post(
-            prefill.endpoint,
-            head.headers.get(":path", "/"),
-            headers,
-            body,
-            timeout_s=prefill.policy.prefill_timeout_seconds,
-        )
+        headers |= {"content-type": "application/json", LEG_HEADER: "prefill"}
+        path, timeout_s = head.headers.get(":path", "/"), prefill.policy.prefill_timeout_seconds
+        asked = asyncio.ensure_future(self._workers.post(prefill.endpoint, path, headers, body, timeout_s=timeout_s))
+        lost = asyncio.ensure_future(leg.lost.wait())
+        self._asked[leg] = prefill.endpoint
+        try:
+            await asyncio.wait((asked, lost), return_when=asyncio.FIRST_COMPLETED)
+            return asked.result() if asked.done() else None
+        finally:
+            del self._asked[leg]
+            asked.cancel()
+            lost.cancel()
 
 
-def _is_good(answer: PrefillAnswer | PrefillFailed) -> bool:
+_Answer = PrefillAnswer | PrefillFailed | None
+
+
+def _is_good(answer: _Answer) -> bool:
     return isinstance(answer, PrefillAnswer) and answer.status in _OK
 
 
-def _is_to_be_set_aside(answer: PrefillAnswer | PrefillFailed) -> bool:
+def _is_to_be_set_aside(answer: _Answer) -> bool:
     """Say whether a worker that gave nothing to go on from is likely to do so again."""
-    return isinstance(answer, PrefillFailed) or not (answer.status in _CLIENTS_FAULT or answer.status == _UNAVAILABLE)
+    if answer is None or isinstance(answer, PrefillFailed):
+        return True
+    return not (answer.status in _CLIENTS_FAULT or answer.status == _UNAVAILABLE)
 
 
-def _outcome(answer: PrefillAnswer | PrefillFailed) -> str:
+def _outcome(answer: _Answer) -> str:
+    if answer is None:
+        return LOST
     if isinstance(answer, PrefillFailed):
         return answer.why
     if answer.status in _OK:
         return NO_PARAMS
     if answer.status == _UNAVAILABLE:
         return "unavailable"
-    return "rejected" if answer.status in _CLIENTS_FAULT else "error"
+    return REJECTED if answer.status in _CLIENTS_FAULT else "error"

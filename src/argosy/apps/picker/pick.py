@@ -7,6 +7,7 @@ import msgspec
 from argosy.api.disaggregation import Disaggregation
 from argosy.api.objects import Key
 from argosy.base.endpoint import Endpoint
+from argosy.decide.prefixes.prompt import Prompt
 from argosy.decide.routing.inputs import NO_INPUTS, RequestInputs
 from argosy.decide.routing.rewrites import Rewritten
 from argosy.decide.scheduling.record import PrefillRecord, Record
@@ -41,6 +42,7 @@ class Prefill(msgspec.Struct, frozen=True, kw_only=True):
     uncached: float
     record: PrefillRecord
     model: str
+    prompt: Prompt
     prompt_bytes: float
     held_bytes: int
     room: int

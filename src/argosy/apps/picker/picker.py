@@ -4,6 +4,7 @@ Decisions are made by `decide`; here they get the world, the clock and the dice,
 """
 
 import functools
+import logging
 import random
 import time
 import uuid
@@ -16,6 +17,7 @@ from argosy.api.names import (
     DESTINATION,
     EXPLAIN_HEADER,
     INPUT_HEADER_NAMES,
+    LEG_HEADER,
     MAX_BODY_BYTES,
     MODEL_HEADER,
     POOL_HEADER,
@@ -32,10 +34,10 @@ from argosy.apps.picker.answers import Refusal
 from argosy.apps.picker.legs import Done, Legs, PrefillWorkers
 from argosy.apps.picker.legs import Leg as RunningLeg
 from argosy.apps.picker.metrics import PickerMetrics
-from argosy.apps.picker.pick import Pick, RequestHead
+from argosy.apps.picker.pick import Pick, Prefill, RequestHead
 from argosy.apps.picker.plugin_failures import PluginFailures
 from argosy.apps.picker.prefills import Prefills
-from argosy.apps.picker.world import EMPTY, PoolView, World
+from argosy.apps.picker.world import EMPTY, World
 from argosy.decide.prefixes.prompt import BLOCK_BYTES, prompt_of
 from argosy.decide.routing.endpoints import PoolEndpoint
 from argosy.decide.routing.inputs import RequestInputs, request_inputs
@@ -58,6 +60,7 @@ MAX_DIGITS: Final = 18
 """Of an announced length; what has more is too large by its first ones already."""
 MAX_PROFILES: Final = 8
 """Profiles that are remembered, so that what was decided by them can be explained."""
+_log: Final = logging.getLogger(__name__)
 _REMOVED: Final = frozenset((*STEERING_HEADERS, *INPUT_HEADER_NAMES))
 """What no engine is to see of a client's headers."""
 _name: Final = functools.lru_cache(maxsize=16_384)(str)
@@ -120,8 +123,13 @@ class Picker:
 
     def learn(self, world: World) -> None:
         """Decide by this state of the cluster from now on."""
+        for view in world.pools.values():
+            if view.problem and view.problem not in {each.problem for each in self._world.pools.values()}:
+                _log.warning("%s", view.problem)
         self._world = world
         self._eligible.clear()
+        if self._legs is not None:
+            self._legs.lose_all_but(self.prefills.reachable(world))
         self.prefills.forget_workers()
         endpoints = world.endpoints
         self.beliefs.keep_only(endpoints)
@@ -216,7 +224,7 @@ class Picker:
         endpoints = () if view is None else view.endpoints
         record.pool = str(pool)
         record.subset = None if head.subset is None else subset_of(head.subset)
-        if said is not None and said.reserved and view is not None and view.disaggregation is not None:
+        if said is not None and said.reserved and view is not None and view.moves_caches:
             return self._refused(answers.reserved_field(said.reserved), head, record, endpoints)
         rewritten = self._rewritten(pool, said, record)
         among = self._eligible_of(pool, endpoints, record.serving).within(record.subset)
@@ -236,8 +244,15 @@ class Picker:
         if decision.failure is not None:
             record.failure = decision.failure
             self._failures.add(decision.failure, began_s)
+        record.picked = decision.endpoints[0]
+        prefill = None
+        if view.disaggregation is not None and self._legs is not None:
+            prefill = self.prefills.prefill(view, record, wanted, profile, head, body)
+            if prefill is None and self.prefills.is_refused(view, record):
+                record.picked = None
+                return self._refused(answers.prefill_failed(), head, record, endpoints)
         self.records.add(record, endpoints)
-        request = _Request(head, body, view, inputs, wanted, rewritten)
+        request = _Request(head, inputs, wanted, rewritten, prefill)
         return self._reserved(pool, decision, request, began_s, record)
 
     def _rewritten(self, pool: Key, said: ModelRequest | None, record: Record) -> Rewritten | None:
@@ -265,27 +280,24 @@ class Picker:
         began_s: float,
         record: Record,
     ) -> Pick:
-        head, wanted, rewritten = request.head, request.wanted, request.rewritten
+        head, wanted, rewritten, prefill = request.head, request.wanted, request.rewritten, request.prefill
         endpoints = decision.endpoints
         destination = ",".join(map(_name, endpoints))
         now_s = self._clock()
-        record.picked = endpoints[0]
         self._metrics.picked(pool, endpoints[0], record.model, now_s - began_s)
         matched = 0.0
         if wanted.prompt.size:
             matched = record.candidates.columns["matched"][decision.order[0]]
             self._metrics.matched(wanted.prompt.size * BLOCK_BYTES, matched * BLOCK_BYTES)
-        prefill = None
-        if request.view.disaggregation is not None and self._legs is not None:
-            prefill = self.prefills.prefill(request.view, record, wanted, self._profiles[0], head, request.body)
         steering = [(DESTINATION, destination), (POOL_HEADER, record.pool)]
         # Only a model of the table: it is one of ours, while a client's could hold anything.
         if record.model:
             steering.append((MODEL_HEADER, record.model))
         if not head.headers.get(REQUEST_ID_HEADER):
             steering.append((REQUEST_ID_HEADER, record.request))
-        if prefill is not None and prefill.policy.protocol == "sidecar":
-            steering.append((PREFILLER_HEADER, str(prefill.endpoint)))
+        if prefill is not None:
+            is_sidecars = prefill.policy.protocol == "sidecar"
+            steering.append((PREFILLER_HEADER, str(prefill.endpoint)) if is_sidecars else (LEG_HEADER, "decode"))
         removed = _REMOVED
         if rewritten is not None:
             steering.append((REWRITE_HEADER, rewritten.served))
@@ -336,11 +348,10 @@ class _Request(NamedTuple):
     """A request on its way to its endpoint."""
 
     head: RequestHead
-    body: bytes | None
-    view: PoolView
     inputs: RequestInputs
     wanted: Wanted
     rewritten: Rewritten | None
+    prefill: Prefill | None
 
 
 def _wanted(said: ModelRequest | None, rewritten: Rewritten | None, session: str, *, of_prompt: bool) -> Wanted:

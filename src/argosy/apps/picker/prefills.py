@@ -16,7 +16,7 @@ import msgspec
 from argosy.api.disaggregation import Disaggregation
 from argosy.apps.picker.leg_metrics import LegMetrics
 from argosy.apps.picker.pick import Pick, Prefill, RequestHead
-from argosy.apps.picker.world import PoolView
+from argosy.apps.picker.world import PoolView, World
 from argosy.base.endpoint import Endpoint
 from argosy.decide.prefixes.prompt import BLOCK_BYTES
 from argosy.decide.prefixes.tokens import TokenRates
@@ -34,8 +34,9 @@ MAX_BYTES: Final = 128 * 1024 * 1024
 SET_ASIDE_S: Final = 10.0
 """How long a prefill worker that failed gets no legs; readiness knows more by then."""
 _PATHS: Final = ("/chat/completions", "/completions")
-_LOGITS: Final = {"prompt_logprobs": b"null", "echo": b"false"}
-"""Fields that ask for something of the prompt's own computation, and the value that does not."""
+_OWN: Final = {"prompt_logprobs": (b"null",), "echo": (b"false", b"null"), "cache_prompt": (b"true", b"null")}
+"""Fields that ask for the prompt to be computed where it is answered, and the values that do not."""
+_UNSERVED: Final = frozenset[Outcome](("no_prefill_worker", "no_pair", "set_aside", "too_many"))
 
 
 class Prefills:
@@ -92,6 +93,8 @@ class Prefills:
         self._legs -= 1
         self._bytes -= prefill.held_bytes
         self._beliefs.release(prefill.reservation, now_s, answered=outcome == "done")
+        if outcome == "done":
+            self._beliefs.hold(pick.endpoints[0], prefill.prompt, now_s)
         if set_aside:
             self._beliefs.loads.set_aside(prefill.endpoint, now_s + SET_ASIDE_S)
         record.outcome, record.took_s, record.prompt_tokens = outcome, took_s, prompt_tokens
@@ -102,7 +105,19 @@ class Prefills:
 
     def compute_at_decode(self, pick: Pick, prefill: Prefill) -> None:
         """Count the prompt at the decode worker, which has to compute it now."""
-        self._beliefs.loads.compute_here(pick.reservation, prefill.uncached, self._clock())
+        now_s = self._clock()
+        self._beliefs.loads.compute_here(pick.reservation, prefill.uncached, now_s)
+        self._beliefs.hold(pick.endpoints[0], prefill.prompt, now_s)
+
+    def is_refused(self, view: PoolView, record: Record) -> bool:
+        """Whether a request is refused that a prefill worker should have served, and none does."""
+        is_strict = view.disaggregation is not None and view.disaggregation.on_prefill_failure == "fail"
+        return is_strict and record.prefill is not None and record.prefill.verdict.outcome in _UNSERVED
+
+    def reachable(self, world: World) -> frozenset[Endpoint]:
+        """Give the workers from which an answer may still come: those that serve, and those that finish and leave."""
+        every = (each for view in world.pools.values() for each in view.endpoints)
+        return frozenset(each.endpoint for each in every if each.ready or each.leaving)
 
     def _chosen(
         self, view: PoolView, policy: Disaggregation, record: Record, wanted: Wanted, profile: Profile, body: bytes
@@ -118,8 +133,8 @@ class Prefills:
             has_any = any(each.ready and each.prefills and each.endpoint != decode.endpoint for each in view.endpoints)
             return "no_pair" if has_any or not decode.decodes else "no_prefill_worker"
         fields = _fields(body, record)
-        if any(bytes(fields.get(name, none)) != none for name, none in _LOGITS.items()):
-            return "needs_logits"
+        if any(name in fields and bytes(fields[name]) not in usual for name, usual in _OWN.items()):
+            return "needs_own"
         now_s = self._clock()
         leg.eligible = among.bit_count()
         leg.candidates = self._beliefs.candidates(among, wanted, profile.columns, now_s)
@@ -142,6 +157,7 @@ class Prefills:
             record=leg,
             at_s=now_s,
             model=wanted.model,
+            prompt=wanted.prompt,
             prompt_bytes=wanted.prompt.size * BLOCK_BYTES,
             held_bytes=2 * len(body),
             room=self._rng.getrandbits(63),

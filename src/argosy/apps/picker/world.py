@@ -35,6 +35,10 @@ class PoolView(msgspec.Struct, frozen=True, kw_only=True):
     trusted_inputs: frozenset[InputName] = frozenset()
     disaggregation: Disaggregation | None = None
     """How its requests are split, where some of its workers compute prompts for others."""
+    problem: str = ""
+    """Why they are not, though somebody wants them to be."""
+    moves_caches: bool = False
+    """Whether its workers may hand KV caches over, so that no client may say where one is read."""
 
 
 class World(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,20 +167,26 @@ def world_with(routing: Routing, pools: Iterable[InferencePool], pods: Iterable[
 
 
 def _view(pool: InferencePool, endpoints: tuple[PoolEndpoint, ...]) -> PoolView:
+    said = disaggregation_of(pool)
+    problem, policy = (said, None) if isinstance(said, str) else ("", _disaggregation(pool, said, endpoints))
     return PoolView(
         service=pool.spec.selector.match_labels.get(SERVICE_LABEL, pool.metadata.name),
         endpoints=endpoints,
         trusted_inputs=trusted_inputs(pool),
-        disaggregation=_disaggregation(pool, endpoints),
+        disaggregation=policy,
+        problem=problem,
+        moves_caches=said is not None or any(each.decodes or each.prefills for each in endpoints),
     )
 
 
-def _disaggregation(pool: InferencePool, endpoints: Sequence[PoolEndpoint]) -> Disaggregation | None:
-    """Read a pool's policy; one of somebody else's that has prefill workers, and says nothing, gets the defaults.
+def _disaggregation(
+    pool: InferencePool, policy: Disaggregation | None, endpoints: Sequence[PoolEndpoint]
+) -> Disaggregation | None:
+    """Give a pool's policy; one of somebody else's that has prefill workers, and says nothing, gets the defaults.
 
     A sidecar that stands beside decode workers runs the legs itself, whatever the policy says.
     """
-    policy, is_ours = disaggregation_of(pool), SERVICE_LABEL in pool.spec.selector.match_labels
+    is_ours = SERVICE_LABEL in pool.spec.selector.match_labels
     if policy is None and not is_ours and any(not each.answers for each in endpoints):
         policy = Disaggregation()
     if policy is not None and any(each.has_sidecar for each in endpoints):

@@ -22,6 +22,8 @@ class PoolEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str]
     models: frozenset[str] = frozenset()
     """The names that it answers to; any where there is none."""
+    leaving: bool = False
+    """Whether it finishes what it has begun, and ends then."""
     has_sidecar: bool = False
     """Whether llm-d's routing sidecar stands before its engine, and runs prefill legs itself."""
 
@@ -93,6 +95,7 @@ def pool_endpoints(pool: InferencePool, pods: PodIndex) -> tuple[PoolEndpoint, .
             ready=pod.key in able,
             labels=pod.metadata.labels,
             models=models_of(pod),
+            leaving=pod.metadata.deletion_timestamp is not None,
             has_sidecar=_has_sidecar(pod),
         )
         for pod in mine

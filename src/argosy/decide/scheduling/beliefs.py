@@ -91,7 +91,7 @@ class Beliefs:
     ) -> int:
         """Count a request, or a leg of one, that has just been sent to the endpoint, which holds `matched` blocks.
 
-        Gives the reservation's number.
+        Gives the reservation's number. Who only decodes holds the prompt when it has come there: see `hold`.
         """
         prompt, number = wanted.prompt, self._numbering.of(endpoint)
         uncached = 0.0 if leg is Leg.DECODE else max(prompt.size - matched, 0.0)
@@ -101,7 +101,8 @@ class Beliefs:
         self._crowds.picked(number)
         self._count(endpoint)
         if prompt.size:
-            self._index.sent(number, prompt, now_s)
+            if leg is not Leg.DECODE:
+                self._index.sent(number, prompt, now_s)
             self._rooms.sent(number, prompt.size, matched)
         if wanted.session and leg is not Leg.PREFILL:
             self._sessions[wanted.session] = number
@@ -109,6 +110,10 @@ class Beliefs:
             if len(self._sessions) > MAX_SESSIONS:
                 self._sessions.popitem(last=False)
         return reservation
+
+    def hold(self, endpoint: Endpoint, prompt: Prompt, now_s: float) -> None:
+        """Take in that the endpoint has been given a prompt's cache, or computes it after all."""
+        self._index.sent(self._numbering.of(endpoint), prompt, now_s)
 
     def move(self, reservation: int, endpoint: Endpoint, now_s: float) -> None:
         """Count a request where it is really served; the endpoint that did not take it becomes suspect."""

@@ -19,7 +19,7 @@ DEFAULT_PICKER: Final = BUILT_IN.spec.picker.type
 _WHY_NOT: Final[Mapping[Outcome, str]] = {
     "below_threshold": "fewer tokens than the threshold are to be computed",
     "no_prompt": "the request has no prompt that is known to be one",
-    "needs_logits": "the answer needs what only its own prefill gives",
+    "needs_own": "the request asks for its prompt to be computed where it is answered",
     "no_prefill_worker": "no prefill worker is ready",
     "no_pair": "no prefill worker has the KV layout of the decode worker",
     "set_aside": "the prefill workers have just failed",
@@ -35,6 +35,7 @@ _FAILED: Final = {
     "rejected": "it found fault with the request",
     "error": "it failed",
     "cancelled": "the client left",
+    "lost": "it was no longer ready",
 }
 MAX_NAMED: Final = 8
 """Endpoints that are named for each reason; the rest are counted."""

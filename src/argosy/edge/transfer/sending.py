@@ -84,7 +84,7 @@ class Sender:
             self._peers.release()
 
     def _send(self, peer: socket.socket) -> None:
-        parcel = self._take(ticket_of(_exactly(peer, REQUEST_BYTES)))
+        parcel = self._take(ticket_of(_exactly(peer, REQUEST_BYTES, within_s=_PATIENCE_S)))
         if parcel is None:
             peer.sendall(reply(b""))
             return
@@ -109,9 +109,11 @@ class Sender:
                 raise TransferError("it takes too long")
 
 
-def _exactly(peer: socket.socket, size_bytes: int) -> bytes:
-    whole = b""
+def _exactly(peer: socket.socket, size_bytes: int, *, within_s: float) -> bytes:
+    whole, end_s = b"", time.monotonic() + within_s
     while len(whole) < size_bytes:
+        if time.monotonic() > end_s:
+            raise TransferError("it takes too long to say what it wants")
         piece = peer.recv(size_bytes - len(whole))
         if not piece:
             raise TransferError("the other side left before it said what it wants")

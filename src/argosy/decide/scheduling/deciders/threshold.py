@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 Outcome: TypeAlias = Literal[
-    "prefill", "below_threshold", "no_prompt", "needs_logits", "no_prefill_worker", "no_pair", "set_aside", "too_many"
+    "prefill", "below_threshold", "no_prompt", "needs_own", "no_prefill_worker", "no_pair", "set_aside", "too_many"
 ]
 
 
@@ -16,8 +16,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Whether a prompt is prefilled elsewhere, and by which numbers; all tokens are estimates.
 
     `outcome` is `prefill`, or why not: `uncached_tokens` are below the threshold; nothing was read of the prompt; the
-    answer needs what only its own prefill gives; no prefill worker is ready; none has the decode worker's KV layout;
-    all of those have just failed; too many legs are under way. `error` is how far estimates of the prompt's tokens have
+    request asks for its prompt to be computed where it is answered; no prefill worker is ready; none has the decode
+    worker's KV layout; all of those have just failed; too many legs are under way. `error` is how far estimates have
     been off lately, as a share, None before any was checked.
     """
 
