@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import aiohttp
 import pytest
 
 from argosy.api.disaggregation import ANNOTATION
@@ -14,17 +15,21 @@ from argosy.api.inference import InferencePool
 from argosy.api.names import DECODE_ROLE, ENGINE_PORT, KV_LAYOUT_LABEL, PREFILL_ROLE, ROLE_LABEL, SERVICE_LABEL
 from argosy.api.objects import Key
 from argosy.base.endpoint import Endpoint
-from harness.dataplane import DataPlane, starting_data_plane
+from harness.dataplane import DataPlane, data_plane
 from harness.engine import chat_body, events, said
 from harness.picker_process import PickerProcess, picker_process
 from harness.vllm_worker import MODEL, VLLMWorker, start_together
 from harness.waiting import until
 
-pytestmark = pytest.mark.timeout(480)  # two workers start in a minute where nothing else runs
+pytestmark = pytest.mark.timeout(660)  # two workers start in a minute where nothing else runs
 
 CHAT = "/v1/chat/completions"
-FAULT_S = 45.0
-"""How long an answer may take whose prefill worker is dead: vLLM waits 5 s for a peer that it has never met."""
+FAULT_S = 240.0
+"""How long an answer may take whose prefill worker is dead.
+
+vLLM waits 5 s for a peer that it has never met, and gives a pull no limit of its own: that the peer is dead is UCX's to
+notice, which takes a second, or two minutes where the machine is busy.
+"""
 TEXTS = {
     "a line": "Say the days of the week.",
     "a paragraph": "Repeat after me. " + "The bridge is old and the river is deep. " * 12,
@@ -45,7 +50,8 @@ class Served(NamedTuple):
 
     async def ask(self, body: dict[str, Any]) -> str:
         """Give the text that a client gets, which must come from the decode worker."""
-        async with self.plane.client() as client, client.post(CHAT, json=body) as answer:
+        patience = aiohttp.ClientTimeout(total=FAULT_S)
+        async with self.plane.client() as client, client.post(CHAT, json=body, timeout=patience) as answer:
             assert answer.status == 200, await answer.text()
             if body.get("stream"):
                 return said([event async for event in events(answer)])
@@ -67,7 +73,7 @@ def unseen(text: str, **more: Any) -> dict[str, Any]:
 @pytest.fixture
 async def served(tmp_path: Path, prefill_and_decode: tuple[VLLMWorker, VLLMWorker]) -> AsyncIterator[Served]:
     prefill, decode = prefill_and_decode
-    async with starting_data_plane(tmp_path) as plane:
+    async with data_plane(tmp_path, request_timeout_s=FAULT_S) as plane:
         await plane.publish_model(MODEL)
         policy = json.dumps({"thresholdTokens": 1, "prefillTimeoutSeconds": 60})
         metadata = {"namespace": "default", "name": MODEL, "annotations": {ANNOTATION: policy}}
@@ -137,8 +143,7 @@ async def test_a_prefill_worker_killed_between_the_legs_is_made_up_for(served: S
     asked = await prefilled_while_decode_waits(served, body)
     served.prefill.kill()
     served.decode.go_on()
-    async with asyncio.timeout(FAULT_S):
-        assert await asked == text_of(plain)
+    assert await asked == text_of(plain)
     after = await served.decode.tokens()
     assert after["local_compute"] - before["local_compute"] == plain["usage"]["prompt_tokens"]
     assert after["external_kv_transfer"] == before["external_kv_transfer"]
@@ -155,8 +160,7 @@ async def test_a_prefill_worker_killed_during_the_pull_is_made_up_for(served: Se
     served.decode.go_on()
     await until(lambda: served.decode.metric("num_requests_kv_fetch_by_stage", stage="in_progress"))
     served.prefill.kill()
-    async with asyncio.timeout(FAULT_S):
-        assert await asked == text_of(plain)
+    assert await asked == text_of(plain)
     after = await served.decode.tokens()
     assert after["local_compute"] - before["local_compute"] == plain["usage"]["prompt_tokens"]
     assert after["external_kv_transfer"] == before["external_kv_transfer"]
