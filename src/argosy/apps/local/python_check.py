@@ -39,7 +39,13 @@ def look_at_python(path: str, environment: Mapping[str, str]) -> EnginePython:
     variables = {name: environment[name] for name in PASSED_ON if name in environment}
     try:
         done = subprocess.run(
-            [path, "-c", _ASK], env=variables | ALONE, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+            [path, "-"],
+            input=_ASK,
+            env=variables | ALONE,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
         )
     except OSError as error:
         raise UserError(f"engine Python {path}: {error.strerror}; name one, such as /opt/vllm/bin/python") from None
