@@ -7,8 +7,12 @@ from argosy.apps.local.engine_python import EnginePython
 from argosy.apps.local.state import StateDirectory
 from argosy.decide.planning.components import GATEWAY_IMAGE, PICKER_IMAGE
 from argosy.decide.planning.proxies import IMAGE as ENVOY_IMAGE
+from argosy.edge.processes import keeper
 from argosy.edge.processes.pods import LocalCommand, image_name
 from argosy.engines import llama_cpp, vllm
+
+KEEPER = (sys.executable, "-I", "-S", keeper.__file__, "--")
+"""Stands before programs that start processes of their own."""
 
 
 def local_commands(
@@ -33,6 +37,7 @@ def local_commands(
     }
     if engine is not None:
         commands[image_name(vllm.CPU_IMAGE)] = LocalCommand(
-            argv=(engine.path, "-m", vllm.MODULE), env=engine.environment(home)
+            argv=(sys.executable, "-I", "-S", str(KEEPER), "--", engine.path, "-m", vllm.MODULE),
+            env=engine.environment(home),
         )
     return commands
