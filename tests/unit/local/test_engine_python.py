@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from argosy.apps.local.engine_python import EnginePython
-from argosy.apps.local.images import local_commands
+from argosy.apps.local.images import KEEPER, local_commands
 from argosy.apps.local.python_check import look_at_python
 from argosy.apps.local.state import StateDirectory
 from argosy.base.errors import UserError
@@ -107,6 +107,6 @@ def test_only_where_there_is_vllm_does_a_program_stand_for_its_image(tmp_path: P
     assert image not in local_commands(state, bind_address="127.0.0.1")
     engine = EnginePython(path="/opt/vllm/bin/python", version="0.32.0", moves_caches=True, hub="/hub")
     command = local_commands(state, bind_address="127.0.0.1", engine=engine, home="/home/me")[image]
-    assert command.argv[-3:] == ("/opt/vllm/bin/python", "-m", "vllm.entrypoints.openai.api_server")
+    assert command.argv == (*KEEPER, "/opt/vllm/bin/python", "-m", "vllm.entrypoints.openai.api_server")
     expected = {"HOME": "/home/me", "HF_HUB_CACHE": "/hub", "HF_HUB_OFFLINE": "1", "PYTHONSAFEPATH": "1"}
     assert expected.items() <= command.env.items()

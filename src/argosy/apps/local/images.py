@@ -37,7 +37,7 @@ def local_commands(
     }
     if engine is not None:
         commands[image_name(vllm.CPU_IMAGE)] = LocalCommand(
-            argv=(sys.executable, "-I", "-S", str(KEEPER), "--", engine.path, "-m", vllm.MODULE),
+            argv=(*KEEPER, engine.path, "-m", vllm.MODULE),
             env=engine.environment(home),
         )
     return commands
