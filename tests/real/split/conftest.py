@@ -1,4 +1,4 @@
-"""Tests of whole laptops whose workers have roles: minutes of computing, and no cluster is theirs."""
+"""Tests of engines and whole laptops that hand KV caches over: minutes of computing, and no cluster is theirs."""
 
 from collections.abc import Iterator
 
