@@ -31,8 +31,7 @@ from argosy.api.openai import EMPTY_BODY, MODELS_PATH, BadBody, BodyReader, Mode
 from argosy.api.scheduling import ProfileSpec
 from argosy.apps.picker import answers
 from argosy.apps.picker.answers import Refusal
-from argosy.apps.picker.legs import Done, Legs, PrefillWorkers
-from argosy.apps.picker.legs import Leg as RunningLeg
+from argosy.apps.picker.legs import Done, Leg, Legs, PrefillWorkers
 from argosy.apps.picker.metrics import PickerMetrics
 from argosy.apps.picker.pick import Pick, Prefill, RequestHead
 from argosy.apps.picker.plugin_failures import PluginFailures
@@ -44,7 +43,7 @@ from argosy.decide.routing.inputs import RequestInputs, request_inputs
 from argosy.decide.routing.match import Request, weighted_pool
 from argosy.decide.routing.rewrites import Rewritten
 from argosy.decide.routing.table import RouteEntry
-from argosy.decide.scheduling.beliefs import NOTHING, Beliefs, Leg, Wanted
+from argosy.decide.scheduling.beliefs import NOTHING, Beliefs, Duty, Wanted
 from argosy.decide.scheduling.eligible import Eligible, answering, eligible, subset_of
 from argosy.decide.scheduling.explanation import explanation
 from argosy.decide.scheduling.loads import Load
@@ -107,7 +106,7 @@ class Picker:
         """Have prefill workers asked from now on; before, every decode worker computes its prompts itself."""
         self._legs = Legs(self.prefills, workers)
 
-    def prefill(self, pick: Pick, head: RequestHead, done: Done) -> RunningLeg | None:
+    def prefill(self, pick: Pick, head: RequestHead, done: Done) -> Leg | None:
         """Begin the pick's prefill leg, if it has one."""
         if pick.prefill is None or self._legs is None:
             return None
@@ -287,7 +286,7 @@ class Picker:
         self._metrics.picked(pool, endpoints[0], record.model, now_s - began_s)
         matched = 0.0
         if wanted.prompt.size:
-            matched = record.candidates.columns["matched"][decision.order[0]]
+            matched = record.matched
             self._metrics.matched(wanted.prompt.size * BLOCK_BYTES, matched * BLOCK_BYTES)
         steering = [(DESTINATION, destination), (POOL_HEADER, record.pool)]
         # Only a model of the table: it is one of ours, while a client's could hold anything.
@@ -314,7 +313,7 @@ class Picker:
             endpoints=endpoints,
             destination=destination,
             reservation=self.beliefs.reserve(
-                endpoints[0], wanted, now_s, matched=matched, leg=Leg.WHOLE if prefill is None else Leg.DECODE
+                endpoints[0], wanted, now_s, matched=matched, duty=Duty.WHOLE if prefill is None else Duty.DECODE
             ),
             set_headers=tuple(steering),
             remove_headers=()

@@ -21,7 +21,7 @@ from argosy.base.endpoint import Endpoint
 from argosy.decide.prefixes.prompt import BLOCK_BYTES
 from argosy.decide.prefixes.tokens import TokenRates
 from argosy.decide.routing.endpoints import PoolEndpoint
-from argosy.decide.scheduling.beliefs import Beliefs, Leg, Wanted
+from argosy.decide.scheduling.beliefs import Beliefs, Duty, Wanted
 from argosy.decide.scheduling.deciders.threshold import Outcome, verdict
 from argosy.decide.scheduling.eligible import eligible, prefilling_for
 from argosy.decide.scheduling.plugins import Asked
@@ -71,7 +71,7 @@ class Prefills:
             return None
         path = head.headers.get(":path", "").partition("?")[0]
         size = wanted.prompt.size * BLOCK_BYTES if body is not None and path.endswith(_PATHS) else 0.0
-        cached = _matched(record) * BLOCK_BYTES
+        cached = record.matched * BLOCK_BYTES
         rate = self.rates.bytes_per_token(wanted.model)
         found = verdict(policy.threshold_tokens, size / rate, cached / rate, self.rates.error(wanted.model))
         record.prefill = PrefillRecord(verdict=found)
@@ -150,10 +150,10 @@ class Prefills:
         self._bytes += 2 * len(body)
         return Prefill(
             endpoint=picked,
-            reservation=self._beliefs.reserve(picked, wanted, now_s, matched=matched, leg=Leg.PREFILL),
+            reservation=self._beliefs.reserve(picked, wanted, now_s, matched=matched, duty=Duty.PREFILL),
             policy=policy,
             fields=fields,
-            uncached=max(wanted.prompt.size - _matched(record), 0.0),
+            uncached=max(wanted.prompt.size - record.matched, 0.0),
             record=leg,
             at_s=now_s,
             model=wanted.model,
@@ -173,13 +173,6 @@ class Prefills:
             workers = prefilling_for(view.endpoints, decode.kv_layout)
             found = self._workers[key] = eligible(workers, record.serving, self._beliefs.set_of).everyone
         return found & ~self._beliefs.set_of((decode.endpoint,))
-
-
-def _matched(record: Record) -> float:
-    """Give how many blocks of its prompt the picked endpoint of a record held."""
-    if record.picked is None:
-        return 0.0
-    return record.candidates.columns["matched"][record.candidates.endpoints.index(record.picked)]
 
 
 _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])

@@ -40,7 +40,7 @@ class Wanted(msgspec.Struct, frozen=True, gc=False):
 NOTHING: Final = Wanted()
 
 
-class Leg(enum.Enum):
+class Duty(enum.Enum):
     """What of a request an endpoint does: all of it, its prompt for another endpoint, or what follows the prompt."""
 
     WHOLE = "whole"
@@ -87,24 +87,24 @@ class Beliefs:
         return Candidates(endpoints, {name: columns.get(name) or of_request[name] for name in inputs})
 
     def reserve(
-        self, endpoint: Endpoint, wanted: Wanted, now_s: float, *, matched: float = 0.0, leg: Leg = Leg.WHOLE
+        self, endpoint: Endpoint, wanted: Wanted, now_s: float, *, matched: float = 0.0, duty: Duty = Duty.WHOLE
     ) -> int:
         """Count a request, or a leg of one, that has just been sent to the endpoint, which holds `matched` blocks.
 
         Gives the reservation's number. Who only decodes holds the prompt when it has come there: see `hold`.
         """
         prompt, number = wanted.prompt, self._numbering.of(endpoint)
-        uncached = 0.0 if leg is Leg.DECODE else max(prompt.size - matched, 0.0)
+        uncached = 0.0 if duty is Duty.DECODE else max(prompt.size - matched, 0.0)
         reservation = self.loads.reserve(
-            endpoint, now_s, size=prompt.size, uncached=uncached, measurable=leg is Leg.WHOLE
+            endpoint, now_s, size=prompt.size, uncached=uncached, measurable=duty is Duty.WHOLE
         )
         self._crowds.picked(number)
         self._count(endpoint)
         if prompt.size:
-            if leg is not Leg.DECODE:
+            if duty is not Duty.DECODE:
                 self._index.sent(number, prompt, now_s)
             self._rooms.sent(number, prompt.size, matched)
-        if wanted.session and leg is not Leg.PREFILL:
+        if wanted.session and duty is not Duty.PREFILL:
             self._sessions[wanted.session] = number
             self._sessions.move_to_end(wanted.session)
             if len(self._sessions) > MAX_SESSIONS:

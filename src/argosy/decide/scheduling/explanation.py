@@ -121,22 +121,7 @@ def explanation(record: Record, endpoints: Sequence[PoolEndpoint], profile: Prof
 
     `profile` is the record's, None where that is not known any more.
     """
-    said = Explanation(
-        request=record.request,
-        at_s=record.at_s,
-        sentence=f"It was refused: {record.refused}.",
-        outcome=_outcome(record),
-        pool=record.pool,
-        route=record.route,
-        model=record.model,
-        rewritten=record.rewritten,
-        profile=record.profile.name if record.profile else "",
-        prompt_blocks=record.asked.size,
-        eligible=record.eligible,
-        failure=record.failure,
-        removed=tuple(_removed(endpoints, record)),
-        prefill=None if record.prefill is None else PrefillExplanation(verdict=record.prefill.verdict),
-    )
+    said = _outline(record, endpoints)
     if not record.candidates:
         return said
     if record.failure is not None:
@@ -170,6 +155,26 @@ def explanation(record: Record, endpoints: Sequence[PoolEndpoint], profile: Prof
         lost_by=lost_by,
         tied=tied,
         candidates=candidates,
+    )
+
+
+def _outline(record: Record, endpoints: Sequence[PoolEndpoint]) -> Explanation:
+    """Say what a record says without its decision being made once more."""
+    return Explanation(
+        request=record.request,
+        at_s=record.at_s,
+        sentence=f"It was refused: {record.refused}.",
+        outcome=_outcome(record),
+        pool=record.pool,
+        route=record.route,
+        model=record.model,
+        rewritten=record.rewritten,
+        profile=record.profile.name if record.profile else "",
+        prompt_blocks=record.asked.size,
+        eligible=record.eligible,
+        failure=record.failure,
+        removed=tuple(_removed(endpoints, record)),
+        prefill=None if record.prefill is None else PrefillExplanation(verdict=record.prefill.verdict),
     )
 
 

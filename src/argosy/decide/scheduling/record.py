@@ -81,6 +81,13 @@ class Record(msgspec.Struct, kw_only=True):
         """The model that its endpoint must serve; None for any."""
         return self.rewritten.served if self.rewritten else self.model or None
 
+    @property
+    def matched(self) -> float:
+        """Blocks of its prompt that the pick held; 0 where there is none."""
+        if self.picked is None:
+            return 0.0
+        return self.candidates.columns["matched"][self.candidates.endpoints.index(self.picked)]
+
 
 class Records:
     """The latest records of one picker."""
