@@ -23,7 +23,7 @@ from argosy.decide.planning.stand_ins import served
 from argosy.engines import llama_cpp, vllm
 
 if TYPE_CHECKING:
-    from argosy.apps.local.engine_python import EnginePython
+    from argosy.edge.processes.engine_python import EnginePython
 
 REPLICA_BYTES = 512 * 1024 * 1024
 """Memory of this machine for each replica of a service at most: the embedded model takes half of it."""

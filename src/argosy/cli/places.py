@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from argosy.api.names import SYSTEM_NAMESPACE
-from argosy.apps.local.engine_python import EnginePython
 from argosy.apps.local.state import StateDirectory
 from argosy.base.errors import NotNow, UserError
 from argosy.cli.options import IN_CLUSTER, state_directory
+from argosy.edge.processes.engine_python import EnginePython
 
 if TYPE_CHECKING:
     from argosy.apps.fleet.fleet import Fleet

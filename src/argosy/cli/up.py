@@ -19,9 +19,9 @@ from argosy.cli.options import add_state_directory, state_directory
 
 if TYPE_CHECKING:
     from argosy.api.llmservice import LLMService
-    from argosy.apps.local.engine_python import EnginePython
     from argosy.apps.local.state import StateDirectory
     from argosy.cli.files import Loaded
+    from argosy.edge.processes.engine_python import EnginePython
 
 POLL_S = 0.1
 LAST_WORDS_BYTES = 4000
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
 
 def found_engine(asked: str | None) -> "EnginePython | None":
     """Give what serves with vLLM; None where nobody says and there is none. Raises UserError for one that cannot."""
-    from argosy.apps.local.python_check import look_at_python  # noqa: PLC0415 (most do without)
+    from argosy.edge.processes.engine_python import look_at_python  # noqa: PLC0415 (most do without)
 
     path = asked or os.environ.get("ARGOSY_ENGINE_PYTHON") or (sys.executable if find_spec("vllm") else None)
     if path is None:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from argosy.apps.local.engine_python import EnginePython
 from argosy.apps.local.state import StateDirectory
 from argosy.base.errors import UserError
 from argosy.cli import main
 from argosy.cli.files import load_services
+from argosy.edge.processes.engine_python import EnginePython
 
 FILE = """\
 apiVersion: argosy.dev/v1alpha1

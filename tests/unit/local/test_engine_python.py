@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from argosy.apps.local.engine_python import EnginePython
 from argosy.apps.local.images import KEEPER, local_commands
-from argosy.apps.local.python_check import look_at_python
 from argosy.apps.local.state import StateDirectory
 from argosy.base.errors import UserError
+from argosy.edge.processes.engine_python import EnginePython, look_at_python
 from argosy.edge.processes.pods import image_name
 from argosy.engines import vllm
 

@@ -3,11 +3,11 @@
 import sys
 from collections.abc import Mapping
 
-from argosy.apps.local.engine_python import EnginePython
 from argosy.apps.local.state import StateDirectory
 from argosy.decide.planning.components import GATEWAY_IMAGE, PICKER_IMAGE
 from argosy.decide.planning.proxies import IMAGE as ENVOY_IMAGE
 from argosy.edge.processes import keeper
+from argosy.edge.processes.engine_python import EnginePython
 from argosy.edge.processes.pods import LocalCommand, image_name
 from argosy.engines import llama_cpp, vllm
 

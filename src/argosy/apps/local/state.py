@@ -15,8 +15,8 @@ from typing import IO
 
 import msgspec
 
-from argosy.apps.local.engine_python import EnginePython
 from argosy.base.errors import UserError
+from argosy.edge.processes.engine_python import EnginePython
 
 SOCKET_PATH_BYTES = 104
 """The longest path of a unix socket: 108 bytes in Linux less a margin for the terminating byte and suffixes."""

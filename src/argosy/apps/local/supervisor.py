@@ -23,7 +23,6 @@ from argosy.api.kubernetes import Deployment, Pod, Service
 from argosy.api.llmservice import LLMService
 from argosy.api.objects import Key, Object
 from argosy.apps.local.deployments import pod_changes
-from argosy.apps.local.engine_python import EnginePython
 from argosy.apps.local.images import local_commands
 from argosy.apps.local.node import Machine, Node, cpu_limit, cpu_share
 from argosy.apps.local.state import StateDirectory
@@ -40,6 +39,7 @@ from argosy.edge.kube.cache import Cache
 from argosy.edge.kube.memory import InMemoryStore
 from argosy.edge.kube.port import NotFound, ObjectStore
 from argosy.edge.kube.serve import serve_store
+from argosy.edge.processes.engine_python import EnginePython
 
 USER, PLANNER, DEPLOYMENTS = "user", "planner", "deployments"
 BIND_ADDRESS = "127.0.0.1"

@@ -1,14 +1,27 @@
-"""Asks a Python of this machine whether its vLLM can serve here: once, before anything starts."""
+"""A Python of this machine in which vLLM is installed: what its processes are given, and whether it can serve here.
+
+It is asked once, before anything starts.
+"""
 
 import json
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 from signal import SIGILL
 
-from argosy.apps.local.engine_python import ALONE, EnginePython
+import msgspec
+
 from argosy.base.errors import UserError
 from argosy.engines import vllm
 
+ALONE = {
+    "PYTHONSAFEPATH": "1",
+    "PYTHONPATH": "",
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+}
+"""Of every vLLM of a laptop: nothing of ours is imported, nothing is fetched, nothing is told to anybody."""
 TIMEOUT_S = 120.0
 """It takes 4 s, and more where many share few cores."""
 MARK = "argosy:"
@@ -29,6 +42,29 @@ if version:
     device = current_platform.device_type
 print("{MARK}" + json.dumps({{"version": version, "device": device, "nixl": util.find_spec("nixl") is not None}}))
 """
+
+
+class EnginePython(msgspec.Struct, frozen=True, kw_only=True):
+    """What serves with vLLM on this machine.
+
+    `path` is the Python, `version` that of its vLLM; `moves_caches` says whether NIXL is there, and `hub` where Hugging
+    Face keeps what it has fetched.
+    """
+
+    path: str
+    version: str
+    moves_caches: bool
+    hub: str
+
+    def models(self) -> frozenset[str]:
+        """Give the models of the hub that are here, as sources."""
+        found = Path(self.hub).glob("models--*--*/snapshots/*/config.json")
+        names = (file.parents[2].name.removeprefix("models--") for file in found)
+        return frozenset(f"hf://{name.replace('--', '/', 1)}" for name in names)
+
+    def environment(self, home: str) -> dict[str, str]:
+        """Give the variables of its processes, over those that a container on a cluster has."""
+        return {**ALONE, "HOME": home, "HF_HUB_CACHE": self.hub}
 
 
 def look_at_python(path: str, environment: Mapping[str, str]) -> EnginePython:
