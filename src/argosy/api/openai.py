@@ -60,6 +60,8 @@ class _Model:
 
 
 _ABSENT: Final = msgspec.Raw()
+_RESERVED: Final = ("kv_transfer_params", "bootstrap_host", "bootstrap_port", "bootstrap_room")
+"""By these engines are told where to read a KV cache."""
 
 
 class _Body(msgspec.Struct):
@@ -137,12 +139,7 @@ def _judged(models: list[Any], decoded: _Body) -> ModelRequest | BadBody:
 
 
 def _reserved(body: _Body) -> str:
-    if body.kv_transfer_params is not _ABSENT:
-        return "kv_transfer_params"
-    for name in ("bootstrap_host", "bootstrap_port", "bootstrap_room"):
-        if getattr(body, name) is not _ABSENT:
-            return name
-    return ""
+    return next((name for name in _RESERVED if getattr(body, name) is not _ABSENT), "")
 
 
 def _parts(body: _Prompted) -> Iterator[msgspec.Raw | memoryview]:

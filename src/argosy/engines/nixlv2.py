@@ -44,13 +44,8 @@ _ONE: Final = msgspec.Raw(b"1")
 _FALSE: Final = msgspec.Raw(b"false")
 
 
-class _Details(msgspec.Struct):
-    cached_tokens: int | None = None
-
-
 class _Usage(msgspec.Struct):
     prompt_tokens: int = 0
-    prompt_tokens_details: _Details | None = None
 
 
 class _Answer(msgspec.Struct):
