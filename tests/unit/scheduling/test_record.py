@@ -1,5 +1,6 @@
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from argosy.api.objects import Key
 from argosy.base.endpoint import Endpoint
@@ -28,6 +29,14 @@ def test_a_record_is_found_by_its_request_with_the_state_of_its_pool() -> None:
     assert records.find("c") is None
     assert [each.request for each in records.latest(5)] == ["b", "a"]
     assert [each.request for each in records.latest(1)] == ["b"]
+
+
+def test_a_decision_says_how_many_blocks_its_pick_held_and_none_where_nobody_was_picked() -> None:
+    here, there = Endpoint("127.0.0.1", 1), Endpoint("127.0.0.1", 2)
+    candidates = Candidates((here, there), columns={"matched": (3.0, 5.5)})
+    asked = Record(request="a", at_s=0.0, candidates=candidates)
+    assert structs.replace(asked, picked=there).matched == 5.5
+    assert asked.matched == 0.0
 
 
 def test_an_id_that_comes_again_is_that_of_the_latest() -> None:
