@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
+from argosy.api.names import MOVED_HEADER
 from argosy.apps.engine.kv_header import Header, decode_header
 from argosy.edge.http.exposition import samples
 from argosy.edge.transfer.fetching import Fetching
@@ -51,12 +52,19 @@ async def prefill(engine: Engine, body: dict[str, Any], path: str = PATH) -> dic
 
 async def answered(engine: Engine, body: dict[str, Any], path: str = PATH, **fields: Any) -> tuple[str, int]:
     """A whole answer: its text, and how many tokens of its prompt were not computed."""
-    status, answer = await engine.post(path, body | fields)
-    assert status == 200, answer
+    return (await told(engine, body, path, **fields))[:2]
+
+
+async def told(engine: Engine, body: dict[str, Any], path: str = PATH, **fields: Any) -> tuple[str, int, str | None]:
+    """A whole answer, as `answered` gives it, and what it says of the state that was to come."""
+    async with engine.http.post(path, json=body | fields) as response:
+        answer = await response.json()
+        assert response.status == 200, answer
+        moved = response.headers.get(MOVED_HEADER)
     assert "kv_transfer_params" not in answer
     choice = answer["choices"][0]
     text = choice["text"] if "text" in choice else choice["message"]["content"]
-    return text, answer["usage"]["prompt_tokens_details"]["cached_tokens"]
+    return text, answer["usage"]["prompt_tokens_details"]["cached_tokens"], moved
 
 
 def moved_tokens(endpoints: Iterable[str]) -> int:

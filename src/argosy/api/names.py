@@ -34,6 +34,9 @@ LEG_HEADER: Final = "x-argosy-leg"
 """What a picker says beside a request by which an engine moves a KV cache: `prefill` or `decode`. Our engine moves none
 without it, and clients cannot set it."""
 
+MOVED_HEADER: Final = "x-argosy-moved"
+"""Of an answer to a decode leg: what became of the KV cache (`engines.moved`). The picker takes it away."""
+
 STEERING_HEADERS: Final = (
     MODEL_HEADER,
     "x-gateway-base-model-name",

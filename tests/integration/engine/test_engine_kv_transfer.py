@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from argosy.api.names import MOVED_HEADER
 from harness.engine import Engine, chat_body, events, said
-from harness.kv import FAILED, HELD, SOURCE, answered, gained, greedy, kv_engine, prefill, relay
+from harness.kv import FAILED, HELD, SOURCE, answered, gained, greedy, kv_engine, prefill, relay, told
 
 CHAT = "/v1/chat/completions"
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -28,8 +29,8 @@ async def test_a_moved_prompt_is_answered_as_where_it_is_cached_and_nothing_of_i
     parameters = await prefill(first, body)
     assert parameters["remote_num_tokens"] == tokens
     before = await second.metrics()
-    text, cached = await answered(second, body, kv_transfer_params=parameters)
-    assert cached == tokens - 1
+    text, cached, moved = await told(second, body, kv_transfer_params=parameters)
+    assert (cached, moved) == (tokens - 1, str(tokens - 1))
     grown = gained(before, await second.metrics())
     assert grown[SOURCE % "external_kv_transfer"] == tokens - 1
     assert grown[SOURCE % "local_compute"] == 1
@@ -54,6 +55,7 @@ async def test_a_chat_goes_on_where_it_was_computed_streamed_or_whole(pair: tupl
     parameters = await prefill(first, body | {"stream": False, "stream_options": None}, CHAT)
     async with second.http.post(CHAT, json=body | {"kv_transfer_params": parameters}) as response:
         streamed = [event async for event in events(response)]
+        assert response.headers[MOVED_HEADER] == str(tokens - 1)
     assert said(streamed) == whole[0]
     assert streamed[-2]["usage"]["prompt_tokens_details"]["cached_tokens"] == tokens - 1
 
@@ -71,7 +73,7 @@ async def test_where_memory_is_shared_the_bytes_do_not_travel(pair: tuple[Engine
 async def test_conversations_in_other_slots_stay_cached_while_prompts_come(pair: tuple[Engine, Engine]) -> None:
     first, second = pair
     kept = greedy(list(range(2000, 2100)))
-    await answered(second, kept)
+    assert (await told(second, kept))[2] is None, "nothing was to come"
     for number in range(3):
         moved = greedy([(13 * place + 500 * number) % 4000 + 300 for place in range(60)])
         assert (await answered(second, moved, kv_transfer_params=await prefill(first, moved)))[1] == 59

@@ -14,7 +14,15 @@ from aiohttp import web
 
 from argosy.api.disaggregation import ANNOTATION
 from argosy.api.inference import InferencePool
-from argosy.api.names import DECODE_ROLE, ENGINE_PORT, KV_LAYOUT_LABEL, PREFILL_ROLE, ROLE_LABEL, SERVICE_LABEL
+from argosy.api.names import (
+    DECODE_ROLE,
+    ENGINE_PORT,
+    KV_LAYOUT_LABEL,
+    MOVED_HEADER,
+    PREFILL_ROLE,
+    ROLE_LABEL,
+    SERVICE_LABEL,
+)
 from argosy.api.objects import Key
 from argosy.base.endpoint import Endpoint
 from harness.dataplane import Backend, DataPlane, starting_data_plane
@@ -169,6 +177,39 @@ async def test_a_prefill_that_fails_is_computed_by_the_decode_worker(
         assert await ask(client, body) == (200, str(pair.decode.endpoint))
     assert pair.bodies(pair.decode) == [body]
     assert await picker.metric("argosy_prefill_legs_total", pool="default/m", outcome=fault) == 1
+
+
+@pytest.mark.parametrize(
+    ("moved", "outcome", "words"),
+    [
+        ("998", "moved", "998 of 999 moved, and the decode worker computed 1"),
+        (
+            "damaged",
+            "damaged",
+            "the state did not arrive, as it was damaged, and the decode worker",
+        ),
+        (None, "untold", "whether the state arrived, the engine of the decode worker does not tell"),
+    ],
+)
+async def test_what_the_answer_says_of_the_state_is_explained_and_counted_and_no_client_sees_it(
+    plane: DataPlane, picker: PickerProcess, pair: Pair, moved: str | None, outcome: str, words: str
+) -> None:
+    said = {} if moved is None else {MOVED_HEADER: moved}
+
+    async def decode(_request: web.Request) -> web.StreamResponse:
+        return web.json_response({}, headers=said)
+
+    pair.decode.behave = decode
+    async with plane.client() as client, client.post(CHAT, json=long_prompt()) as answer:
+        assert answer.status == 200
+        assert MOVED_HEADER not in answer.headers
+        request = answer.headers["x-request-id"]
+    async with picker.page(f"/debug/decisions/{request}") as page:
+        explained = await page.json()
+    assert f"{pair.prefill.endpoint} computed the prompt, 999 tokens, in " in explained["sentence"]
+    assert words in explained["sentence"]
+    assert explained["prefill"]["transfer"] == outcome
+    assert await picker.metric("argosy_prefill_transfers_total", pool="default/m", outcome=outcome) == 1
 
 
 async def test_a_picker_killed_during_a_leg_leaves_the_prompt_to_the_decode_worker(

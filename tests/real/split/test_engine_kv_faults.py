@@ -30,6 +30,7 @@ from harness.kv import (
     pulled,
     relay,
     scripted_sender,
+    told,
 )
 from harness.waiting import until
 
@@ -53,10 +54,13 @@ async def _plain(engine: Engine, body: dict[str, Any]) -> str:
     return text
 
 
-async def _assert_recomputed(first: Engine, second: Engine, body: dict[str, Any], parameters: dict[str, Any]) -> None:
-    """The second engine answers rightly, says that it computed the prompt, and keeps nothing of the state."""
+async def _assert_recomputed(
+    first: Engine, second: Engine, body: dict[str, Any], parameters: dict[str, Any], why: str
+) -> None:
+    """The second engine answers rightly, says why it computed the prompt, and keeps nothing of the state."""
     before = await second.metrics()
-    text, cached = await answered(second, body, kv_transfer_params=parameters)
+    text, cached, moved = await told(second, body, kv_transfer_params=parameters)
+    assert moved == why
     grown = gained(before, await second.metrics())
     assert cached == 0
     assert grown[FAILED] == 1
@@ -103,28 +107,28 @@ def _huge(header: Header, state: bytes) -> tuple[Header, bytes]:
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "why"),
     [
-        pytest.param(_short, id="truncated"),
-        pytest.param(_flipped, id="corrupted"),
-        pytest.param(_other_tokens, id="wrong tokens"),
-        pytest.param(_huge, id="larger than the context needs"),
-        pytest.param(_named("weights", "0" * 32), id="wrong weights"),
-        pytest.param(_named("quantization", "q8_0"), id="wrong quantization"),
-        pytest.param(_named("adapter", "pirate"), id="wrong adapter"),
-        pytest.param(_named("kv_type", "q8_0"), id="wrong numbers"),
-        pytest.param(_named("build", "1"), id="wrong build"),
+        pytest.param(_short, "cut_off", id="truncated"),
+        pytest.param(_flipped, "damaged", id="corrupted"),
+        pytest.param(_other_tokens, "damaged", id="wrong tokens"),
+        pytest.param(_huge, "differs", id="larger than the context needs"),
+        pytest.param(_named("weights", "0" * 32), "differs", id="wrong weights"),
+        pytest.param(_named("quantization", "q8_0"), "differs", id="wrong quantization"),
+        pytest.param(_named("adapter", "pirate"), "differs", id="wrong adapter"),
+        pytest.param(_named("kv_type", "q8_0"), "differs", id="wrong numbers"),
+        pytest.param(_named("build", "1"), "differs", id="wrong build"),
     ],
 )
 async def test_a_state_that_is_not_right_is_not_used(
-    pair: Pair, change: Callable[[Header, bytes], tuple[Header, bytes]], request: pytest.FixtureRequest
+    pair: Pair, change: Callable[[Header, bytes], tuple[Header, bytes]], why: str, request: pytest.FixtureRequest
 ) -> None:
     first, second = pair
     body = _body(sum(request.node.name.encode()))
     parameters = await prefill(first, body)
     header, state = change(*await pulled(parameters))
     async with scripted_sender(reply(encode_header(header)), state) as where:
-        await _assert_recomputed(first, second, body, parameters | {"remote_host": where})
+        await _assert_recomputed(first, second, body, parameters | {"remote_host": where}, why)
 
 
 async def test_a_state_that_is_right_is_used_wherever_it_comes_from(pair: Pair) -> None:
@@ -139,44 +143,44 @@ async def test_a_state_that_is_right_is_used_wherever_it_comes_from(pair: Pair) 
 
 
 @pytest.mark.parametrize(
-    "said",
+    ("said", "why"),
     [
-        b"",
-        b"HTTP/1.1 400 Bad Request\r\n\r\n",
-        MAGIC + b"\x02" + reply(b"x")[9:],
-        reply(b""),
-        reply(b"no header"),
-        reply(b"")[:9] + b"\xff\xff\xff\xff",
+        (b"", "cut_off"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "differs"),
+        (MAGIC + b"\x02" + reply(b"x")[9:], "differs"),
+        (reply(b""), "gone"),
+        (reply(b"no header"), "damaged"),
+        (reply(b"")[:9] + b"\xff\xff\xff\xff", "differs"),
     ],
     ids=["nothing", "another protocol", "another version", "no such state", "a broken header", "a huge header"],
 )
-async def test_a_peer_that_speaks_wrongly_is_not_believed(pair: Pair, said: bytes) -> None:
+async def test_a_peer_that_speaks_wrongly_is_not_believed(pair: Pair, said: bytes, why: str) -> None:
     first, second = pair
     body = _body(1000 + len(said) + sum(said))
     parameters = await prefill(first, body)
     await pulled(parameters)
     async with scripted_sender(said) as where:
-        await _assert_recomputed(first, second, body, parameters | {"remote_host": where})
+        await _assert_recomputed(first, second, body, parameters | {"remote_host": where}, why)
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "why"),
     [
-        {"remote_request_id": "0" * 32},
-        {"remote_request_id": "../../../../etc/passwd"},
-        {"remote_host": "localhost"},
-        {"remote_host": "0.0.0.0"},
-        {"remote_host": None},
-        {"remote_port": 22},
-        {"remote_host": "127.64.255.254"},
+        ({"remote_request_id": "0" * 32}, "gone"),
+        ({"remote_request_id": "../../../../etc/passwd"}, "refused"),
+        ({"remote_host": "localhost"}, "refused"),
+        ({"remote_host": "0.0.0.0"}, "refused"),
+        ({"remote_host": None}, "refused"),
+        ({"remote_port": 22}, "refused"),
+        ({"remote_host": "127.64.255.254"}, "unreachable"),
     ],
     ids=str,
 )
-async def test_parameters_that_lead_nowhere_cost_only_time(pair: Pair, change: dict[str, Any]) -> None:
+async def test_parameters_that_lead_nowhere_cost_only_time(pair: Pair, change: dict[str, Any], why: str) -> None:
     first, second = pair
     body = _body(2000 + sum(str(change).encode()))
     parameters = await prefill(first, body)
-    await _assert_recomputed(first, second, body, parameters | change)
+    await _assert_recomputed(first, second, body, parameters | change, why)
     await pulled(parameters)
 
 
@@ -192,7 +196,7 @@ async def test_only_engines_ports_are_called(pair: Pair) -> None:
     async with await asyncio.start_server(note, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         parameters = {"do_remote_prefill": True, "remote_host": "127.0.0.1", "remote_port": port}
-        await _assert_recomputed(first, second, body, parameters | {"remote_request_id": "0" * 32})
+        await _assert_recomputed(first, second, body, parameters | {"remote_request_id": "0" * 32}, "refused")
     assert not called.is_set()
 
 
@@ -201,8 +205,8 @@ async def test_the_state_of_another_prompt_gives_the_right_text(pair: Pair) -> N
     other, body = _body(4), _body(5)
     body["prompt"][:20] = other["prompt"][:20]
     parameters = await prefill(first, other)
-    text, cached = await answered(second, body, kv_transfer_params=parameters)
-    assert cached == 20
+    text, cached, moved = await told(second, body, kv_transfer_params=parameters)
+    assert (cached, moved) == (20, "20")
     await answered(first, other, max_tokens=1)
     assert (text, 20) == await answered(first, body)
 
@@ -213,7 +217,7 @@ async def test_a_state_is_pulled_once_and_whoever_comes_later_computes(pair: Pai
     parameters = await prefill(first, body)
     assert (await answered(second, body, kv_transfer_params=parameters))[1] == TOKENS - 1
     other = _body(7)
-    await _assert_recomputed(first, second, other, parameters)
+    await _assert_recomputed(first, second, other, parameters, "gone")
 
 
 async def test_a_prefill_must_not_be_streamed(pair: Pair) -> None:
@@ -262,7 +266,7 @@ async def test_a_sender_killed_during_a_pull_costs_only_time(pair: Pair, tmp_pat
     async with kv_engine("--kv-folder", str(tmp_path)) as victim, relay(victim, limit_bytes=1_000_000) as between:
         parameters = await prefill(victim, body)
         answer = asyncio.create_task(
-            _assert_recomputed(first, second, body, parameters | {"remote_host": between.address})
+            _assert_recomputed(first, second, body, parameters | {"remote_host": between.address}, "cut_off")
         )
         await between.stalls.wait()
         victim.process.kill()
@@ -293,7 +297,7 @@ async def test_a_state_that_nobody_pulls_is_freed_by_its_deadline(pair: Pair, tm
         now = await first.metrics()
         assert (now[EXPIRED], now[BYTES]) == (1, 0)
         assert _files(tmp_path, "*/*") == {"llama.sock"}
-        await _assert_recomputed(first, second, body, parameters)
+        await _assert_recomputed(first, second, body, parameters, "gone")
 
 
 async def test_states_take_no_more_room_than_they_are_given(tmp_path: Path) -> None:
@@ -318,8 +322,8 @@ async def test_full_memory_costs_only_time_on_either_side(pair: Pair, tmp_path: 
         assert (await tiny.metrics())[NOT_HELD] == 1
         body = _body(18, 200)
         before = await tiny.metrics()
-        text, cached = await answered(tiny, body, kv_transfer_params=await prefill(first, body))
-        assert cached == 0
+        text, cached, moved = await told(tiny, body, kv_transfer_params=await prefill(first, body))
+        assert (cached, moved) == (0, "no_room")
         assert gained(before, await tiny.metrics())[FAILED] == 1
         status, plain = await first.post(PATH, body | {"cache_prompt": False})
         assert text == plain["choices"][0]["text"]

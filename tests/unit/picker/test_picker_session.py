@@ -5,7 +5,7 @@ import pytest
 from msgspec.structs import replace
 
 from argosy.api.disaggregation import Disaggregation
-from argosy.api.names import MAX_BODY_BYTES
+from argosy.api.names import MAX_BODY_BYTES, MOVED_HEADER
 from argosy.api.objects import Key
 from argosy.apps.picker.answers import Refusal
 from argosy.apps.picker.gathering import CHUNK_BYTES
@@ -105,6 +105,7 @@ class Ledger:
         self.bodies: list[bytes | None] = []
         self.ends: list[tuple[Pick, bool]] = []
         self.servers: list[str] = []
+        self.moved: list[str] = []
         self.tells: tuple[tuple[str, str], ...] = ()
         self.leg: HandLeg | None = None
         self.goes_on: tuple[bool, bytes | None] = (False, None)
@@ -129,6 +130,12 @@ class Ledger:
 
     def served(self, _pick: Pick, by: str) -> None:
         self.servers.append(by)
+
+    def arrived(self, _pick: Pick, moved: str) -> None:
+        self.moved.append(moved)
+
+    def given_up(self, _pick: Pick, refusal: Refusal) -> Answer:
+        return refusal.answer
 
     def ended(self, pick: Pick, *, answered: bool) -> None:
         self.ends.append((pick, answered))
@@ -539,10 +546,27 @@ def test_a_request_whose_leg_failed_goes_on_as_it_came(mode: BodyMode) -> None:
     assert later == (unchanged if mode is DUPLEX else [STEER])
 
 
-def test_a_leg_may_end_in_an_answer() -> None:
+def test_a_leg_may_end_in_a_refusal() -> None:
     session, leg, _, later = prefilling(BodyMode.BUFFERED)
-    leg.done(REFUSAL)
+    leg.done(Refusal(reason="prefill_failed", answer=REFUSAL))
     assert (later, session.state) == ([REFUSAL], State.ANSWERED)
+
+
+@pytest.mark.parametrize(
+    ("status", "moved", "kept"), [(200, "430", ["430"]), (200, None, [""]), (503, None, []), (503, "430", [])]
+)
+def test_what_a_good_answer_says_of_a_state_is_kept_and_no_client_sees_it(
+    status: int, moved: str | None, kept: list[str]
+) -> None:
+    ledger, later = Ledger(PREFILLED_PICK), list[Reply]()
+    session = PickerSession(ledger, Holding(), "", later.extend)
+    session.receive(HEADERS[BodyMode.BUFFERED])
+    session.receive(BODY)
+    assert ledger.leg is not None
+    ledger.leg.done(b"changed")
+    reply = session.receive(ResponseHeaders(status=status, moved=moved))
+    assert reply == (Proceed(phase=Phase.RESPONSE_HEADERS) if moved is None else Tell(remove_headers=(MOVED_HEADER,)),)
+    assert ledger.moved == kept
 
 
 def test_a_client_that_leaves_or_a_proxy_that_goes_on_alone_cancels_the_leg() -> None:

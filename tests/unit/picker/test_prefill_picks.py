@@ -20,6 +20,7 @@ from argosy.api.names import (
     ROLE_LABEL,
 )
 from argosy.api.objects import Object
+from argosy.apps.picker.answers import Refusal
 from argosy.apps.picker.legs import Result
 from argosy.apps.picker.pick import Pick, RequestHead
 from argosy.apps.picker.prefills import MAX_BYTES, SET_ASIDE_S
@@ -289,6 +290,50 @@ async def test_a_leg_asks_for_one_token_and_gives_the_request_where_its_state_is
 
 
 @pytest.mark.parametrize(
+    ("said", "outcome", "tokens"),
+    [("1019", "moved", 1019), ("late", "late", 0), ("1021", "untold", 0), ("", "untold", 0), (None, "unanswered", 0)],
+)
+async def test_what_became_of_a_state_is_what_the_answer_says(said: str | None, outcome: str, tokens: int) -> None:
+    answer = json.dumps({"usage": {"prompt_tokens": 1020}, "kv_transfer_params": PARAMS}).encode()
+    made = bench()
+    pick, _ = await leg_of(made, Workers(PrefillAnswer(status=200, body=answer, took_s=0.1)), chat())
+    if said is not None:
+        made.picker.arrived(pick, said)
+    made.picker.ended(pick, answered=said is not None)
+    assert pick.record.prefill is not None
+    assert (pick.record.prefill.transfer, pick.record.prefill.moved_tokens) == (outcome, tokens)
+    assert made.value("argosy_prefill_transfers_total", pool="default/a", outcome=outcome) == 1.0
+    made.see(gateway())
+    assert made.value("argosy_prefill_transfers_total", pool="default/a", outcome=outcome) is None
+
+
+async def test_of_a_leg_that_failed_no_state_is_looked_for() -> None:
+    made = bench()
+    pick, _ = await leg_of(made, Workers(PrefillFailed(why="refused", sentence="")), chat())
+    made.picker.arrived(pick, "1019")
+    made.picker.ended(pick, answered=True)
+    assert pick.record.prefill is not None
+    assert pick.record.prefill.transfer == ""
+    made.picker.ended(made.pick(chat(4)), answered=True)
+    assert made.value("argosy_prefill_transfers_total", pool="default/a", outcome="moved") is None
+
+
+def test_legs_of_the_same_prompt_that_are_under_way_are_counted() -> None:
+    made = bench()
+    first, second, other = made.pick(chat()), made.pick(chat()), made.pick(chat(1001))
+    assert [alike(each) for each in (first, second, other)] == [0, 1, 0]
+    for pick in (first, second):
+        assert pick.prefill is not None
+        made.picker.prefills.ended(pick, pick.prefill, "cancelled", set_aside=False)
+    assert alike(made.pick(chat())) == 0
+
+
+def alike(pick: Pick) -> int:
+    assert pick.record.prefill is not None
+    return pick.record.prefill.alike
+
+
+@pytest.mark.parametrize(
     ("answer", "why", "aside"),
     [
         (PrefillFailed(why="refused", sentence=""), "refused", True),
@@ -314,10 +359,16 @@ async def test_a_leg_that_fails_leaves_the_request_as_it_was(
 
 async def test_a_service_may_rather_fail_than_prefill_at_its_decode_workers() -> None:
     made = bench(onPrefillFailure="fail")
-    _, result = await leg_of(made, Workers(PrefillFailed(why="refused", sentence="")), chat())
-    assert isinstance(result, Answer)
-    assert result.status == 503
-    assert PREFILL not in result.body.decode()
+    pick, result = await leg_of(made, Workers(PrefillFailed(why="refused", sentence="")), chat())
+    assert isinstance(result, Refusal)
+    answer = made.picker.given_up(replace(pick, is_foreign=False), result)
+    assert answer.status == 503
+    assert PREFILL not in answer.body.decode()
+    assert "x-request-id" not in dict(answer.headers), "our own proxies give it"
+    foreign = made.picker.given_up(pick, result)
+    assert dict(foreign.headers)["x-request-id"] == pick.record.request
+    assert pick.record.refused == "prefill_failed"
+    assert made.value("argosy_refused_total", reason="prefill_failed") == 2.0
     again = made.ask(chat())
     assert isinstance(again, Answer), "while it is set aside, nobody else computes the prompt either"
     assert again.status == 503

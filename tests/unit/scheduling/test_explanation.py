@@ -15,6 +15,7 @@ from argosy.decide.scheduling.plugins import Asked
 from argosy.decide.scheduling.profiles import PROFILES
 from argosy.decide.scheduling.record import PrefillRecord, Record
 from argosy.decide.scheduling.schedule import schedule
+from argosy.engines.moved import REASONS
 from harness.candidates import Row, candidates_of
 from harness.profiles import DEFAULT_PROFILE, profile
 
@@ -193,29 +194,108 @@ def prefill_record(verdict: Outcome, **more: Any) -> PrefillRecord:
     return PrefillRecord(verdict=numbers, **more)
 
 
+NUMBERS = (
+    "about 600 prompt tokens (estimates off by 4%), of which 100 are cached at 127.0.0.1:8000, so 500 to compute, "
+    "threshold 256"
+)
+
+
+def split(leg: PrefillRecord, **more: Any) -> Explanation:
+    """Give what is said of a request that A was picked for."""
+    return explained(Row(endpoint=A), Row(endpoint=B, held=1), prefill=leg, picked=A, **more)
+
+
 def test_why_a_prompt_stayed_at_its_decode_worker_is_said_with_its_numbers() -> None:
-    said = explained(Row(endpoint=A), Row(endpoint=B, held=1), prefill=prefill_record("set_aside"))
+    said = split(prefill_record("set_aside"))
     assert said.sentence.endswith(
-        " Prefilled there as well: the prefill workers have just failed (about 500 of 600 prompt tokens are not cached "
-        "there, threshold 256, estimates off by 4%)."
+        " 127.0.0.1:8000 computes the prompt itself, as every prefill worker that could have has just failed, and gets "
+        f"no legs for some seconds: {NUMBERS}."
     )
     assert said.prefill is not None
     assert (said.prefill.verdict.outcome, said.prefill.candidates) == ("set_aside", ())
 
 
-def test_a_leg_is_explained_with_the_workers_that_were_judged_for_it() -> None:
+def test_a_prompt_that_cannot_be_counted_and_estimates_that_were_never_checked_have_no_numbers() -> None:
+    numbers = Verdict(outcome="no_prompt", threshold_tokens=256)
+    assert split(PrefillRecord(verdict=numbers)).sentence.endswith("no prompt that is known to be one: threshold 256.")
+    unchecked = Verdict(outcome="below_threshold", threshold_tokens=256, prompt_tokens=60.0, uncached_tokens=60.0)
+    assert "about 60 prompt tokens, of which 0 are" in split(PrefillRecord(verdict=unchecked)).sentence
+
+
+def leg_record(outcome: str, **more: Any) -> PrefillRecord:
     rows = candidates_of(Row(endpoint=B, held=1), Row(endpoint=C))
-    leg = prefill_record("prefill", eligible=2, candidates=rows, picked=C, outcome="done", took_s=0.25)
-    said = explained(Row(endpoint=A), Row(endpoint=B), prefill=leg)
-    assert "127.0.0.3:8000 computed the prompt after 0.250 s: about 500 of 600" in said.sentence
+    return prefill_record("prefill", eligible=2, candidates=rows, picked=C, outcome=outcome, **more)
+
+
+def test_a_leg_is_explained_with_the_workers_that_were_judged_for_it() -> None:
+    said = split(leg_record("done", took_s=0.25, prompt_tokens=640, transfer="moved", moved_tokens=639))
+    assert said.sentence.endswith(
+        " 127.0.0.3:8000 computed the prompt, 640 tokens, in 0.250 s; 639 of 640 moved, and the decode worker computed "
+        f"1: {NUMBERS}."
+    )
     assert said.prefill is not None
     assert [each.endpoint for each in said.prefill.candidates] == [str(C), str(B)]
-    under_way = prefill_record("prefill", eligible=2, candidates=rows, picked=C)
-    assert "is computing the prompt: " in explained(Row(endpoint=A), Row(endpoint=B), prefill=under_way).sentence
+    assert (said.prefill.transfer, said.prefill.moved_tokens) == ("moved", 639)
+    assert " is computing the prompt: " in split(leg_record("")).sentence
+
+
+@pytest.mark.parametrize(
+    ("transfer", "words"),
+    [
+        ("", "the decode worker has not answered yet"),
+        ("moved", "7 tokens moved"),
+        ("damaged", "the state did not arrive, as it was damaged, and the decode worker computed the prompt"),
+        ("unanswered", "the decode worker gave no answer, so whether the state arrived is not known"),
+        ("untold", "whether the state arrived, the engine of the decode worker does not tell"),
+    ],
+)
+def test_what_became_of_a_state_is_said_and_nothing_that_is_not_known(transfer: str, words: str) -> None:
+    said = split(leg_record("done", took_s=0.25, transfer=transfer, moved_tokens=7))
+    assert f" computed the prompt in 0.250 s; {words}: about" in said.sentence
+
+
+def test_every_reason_for_which_a_state_does_not_come_has_its_words() -> None:
+    sentences = {split(leg_record("done", transfer=why)).sentence for why in REASONS}
+    assert len(sentences) == len(REASONS)
+    assert all("the state did not arrive, as " in sentence for sentence in sentences)
+
+
+def test_how_a_leg_failed_is_said_and_that_a_client_left() -> None:
+    late = split(leg_record("timeout", took_s=60.0)).sentence
+    assert (
+        " 127.0.0.3:8000 was to compute the prompt, but it did not answer in time after 60.000 s, so the prompt was "
+        "left to the decode worker: "
+    ) in late
+    assert "was computing the prompt, but the client left after 0.100 s: " in (
+        split(leg_record("cancelled", took_s=0.1)).sentence
+    )
+    assert "the client left: " in split(leg_record("cancelled")).sentence
+
+
+def test_legs_of_the_same_prompt_are_told_of() -> None:
+    assert split(leg_record("", alike=1)).sentence.endswith(
+        " The same prompt was being computed in another leg then: each request has a leg of its own."
+    )
+    assert "in 2 other legs then" in split(leg_record("", alike=2)).sentence
+
+
+def test_a_request_that_is_refused_for_want_of_a_prefill_worker_says_which_and_its_numbers() -> None:
+    rows = (Row(endpoint=A), Row(endpoint=B, held=1))
+    nobody = explained(*rows, prefill=prefill_record("no_prefill_worker"), refused="prefill_failed")
+    assert nobody.sentence == (
+        "It was refused: prefill_failed. No prefill worker is ready, and onPrefillFailure is fail: "
+        f"{NUMBERS.replace('127.0.0.1:8000', 'the decode worker')}."
+    )
+    failed = split(leg_record("refused", took_s=0.001), refused="prefill_failed")
+    assert failed.outcome == "refused"
+    assert failed.sentence.endswith(
+        " 127.0.0.3:8000 was to compute the prompt, but it took no connection after 0.001 s, and onPrefillFailure is "
+        f"fail: {NUMBERS}."
+    )
 
 
 def test_every_verdict_against_a_leg_has_its_words() -> None:
     for outcome in get_args(Outcome):
         if outcome != "prefill":
-            said = explained(Row(endpoint=A), Row(endpoint=B, held=1), prefill=prefill_record(outcome))
-            assert "Prefilled there as well: " in said.sentence
+            said = split(prefill_record(outcome))
+            assert " 127.0.0.1:8000 computes the prompt itself, as " in said.sentence

@@ -44,6 +44,8 @@ def record(request: str, *, held: int = 0) -> Record:
             outcome="done",
             took_s=0.25,
             prompt_tokens=640,
+            transfer="damaged",
+            alike=1,
         ),
     )
 

@@ -22,6 +22,14 @@ _PROGRESS: Final = b'"prompt_progress":{'
 _ERROR: Final = b'{"error":'
 
 
+class _Cached(msgspec.Struct):
+    cache: int = 0
+
+
+class _Progress(msgspec.Struct):
+    prompt_progress: _Cached
+
+
 class Usage(msgspec.Struct, frozen=True):
     """Tokens of one request."""
 
@@ -33,6 +41,11 @@ class Usage(msgspec.Struct, frozen=True):
 def is_progress(chunk: bytes) -> bool:
     """The chunk only tells how far the prompt is."""
     return _PROGRESS in chunk or chunk == b"null"
+
+
+def cached_tokens(progress: bytes) -> int:
+    """How many tokens of the prompt were there before, by a chunk that tells how far it is."""
+    return msgspec.json.decode(progress, type=_Progress).prompt_progress.cache
 
 
 def is_token(chunk: bytes) -> bool:

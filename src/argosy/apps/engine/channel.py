@@ -11,6 +11,8 @@ import asyncio
 import threading
 from typing import Any, Final
 
+from argosy.engines.moved import NotMoved
+
 LIMIT_BYTES: Final = 256 * 1024
 
 
@@ -29,7 +31,11 @@ class Channel:
         self.kv_transfer: dict[str, Any] | None = None
         """Set before the end: where the state of the prompt is kept."""
         self.moved_tokens = 0
-        """Set before the first chunk: how many tokens of the prompt came from another engine."""
+        """Set before the first chunk: how many tokens' state came from another engine."""
+        self.not_moved: NotMoved | None = None
+        """Set before the first chunk: why none did, though it was to."""
+        self.cached_tokens = 0
+        """Set before the first chunk: how many tokens of the prompt are not computed."""
         self._readable = asyncio.Event()
 
     def put(self, chunk: bytes) -> bool:

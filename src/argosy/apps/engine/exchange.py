@@ -9,15 +9,18 @@ Rules of this file:
 
 import asyncio
 import logging
+from typing import Final
 
 from aiohttp import web
 
+from argosy.api.names import MOVED_HEADER
 from argosy.api.openai import SERVER_ERROR
 from argosy.apps.engine.answer import Answer, is_error
 from argosy.apps.engine.channel import Channel
 from argosy.apps.engine.replies import error_reply, json_reply, relayed_error, unavailable
 from argosy.apps.engine.request import Request
 
+_STREAM_HEADERS: Final = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
 _log = logging.getLogger(__name__)
 
 
@@ -63,10 +66,12 @@ class Exchange:
         if self.channel.refusal is not None:
             return error_reply(500, self.channel.refusal, kind=SERVER_ERROR)
         self.finished = self._answer
-        return json_reply(200, self._answer.end(self.channel.kv_transfer))
+        reply = json_reply(200, self._answer.end(self.channel.kv_transfer))
+        reply.headers.update(self._moved())
+        return reply
 
     async def _stream(self, chunks: list[bytes]) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
+        response = web.StreamResponse(headers=_STREAM_HEADERS | self._moved())
         await response.prepare(self._http)
         broken = None
         try:
@@ -86,6 +91,13 @@ class Exchange:
         elif self.finished is None and self._http.transport is not None:
             self._http.transport.abort()
         return response
+
+    def _moved(self) -> dict[str, str]:
+        """Say what became of the state that was to come from another engine."""
+        if self._request.kv_source is None:
+            return {}
+        channel = self.channel
+        return {MOVED_HEADER: channel.not_moved or str(min(channel.moved_tokens, channel.cached_tokens))}
 
     def _break_off(self, reason: bytes) -> None:
         """End in the middle of the answer, once what was written has left or the client has had its time."""

@@ -14,6 +14,8 @@ from typing import Final
 
 import msgspec
 
+from argosy.engines.moved import NotMoved
+
 _STATE_MAGIC: Final = b"qsgg"
 _STATE_VERSION: Final = 4
 _PREFACE: Final = struct.Struct("<4sII")
@@ -25,7 +27,11 @@ _NAMES_BYTES: Final = 4096
 
 
 class StateError(Exception):
-    """A state cannot be used; the text says why."""
+    """A state cannot be used; the text says why, and `why` in a word."""
+
+    def __init__(self, text: str, why: NotMoved = "damaged") -> None:
+        super().__init__(text)
+        self.why = why
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,11 +88,13 @@ def check_header(header: Header, own: Identity, *, context_tokens: int, limit_by
     for field in Identity.__struct_fields__:
         theirs, ours = getattr(header.identity, field), getattr(own, field)
         if theirs != ours:
-            raise StateError(f"{field} differs: {theirs[:64]!r} there, {ours[:64]!r} here")
+            raise StateError(f"{field} differs: {theirs[:64]!r} there, {ours[:64]!r} here", "differs")
     if not 0 < header.token_count <= context_tokens or len(header.tokens) % _NUMBER_BYTES:
-        raise StateError(f"it has {len(header.tokens)} bytes of tokens; the context here has {context_tokens} tokens")
+        raise StateError(
+            f"{len(header.tokens)} bytes of tokens; the context here has {context_tokens} tokens", "differs"
+        )
     if not state_preface_bytes(header.token_count) <= header.state_bytes <= limit_bytes:
-        raise StateError(f"it has {header.state_bytes} bytes; up to {limit_bytes} are expected")
+        raise StateError(f"it has {header.state_bytes} bytes; up to {limit_bytes} are expected", "differs")
 
 
 def state_preface_bytes(token_count: int) -> int:

@@ -2,7 +2,8 @@
 
 Rules of this file:
 - The contract is that of vLLM's NixlConnector: who computes answers where the state is, who answers pulls it.
-- Whatever goes wrong with a state ends in computing the prompt here: it is logged and counted, and nobody is told.
+- Whatever goes wrong with a state ends in computing the prompt here: it is logged and counted, and the
+  answer says so in a header.
 - Where both engines share the memory that files are in, the file itself is handed over instead of its bytes. It is
   checked all the same.
 - An address is taken literally, and only with this engine's own port: a request cannot have others called.
@@ -11,6 +12,7 @@ Rules of this file:
 Source: vLLM, `distributed/kv_transfer/kv_connector/v1/nixl`.
 """
 
+import errno
 import hashlib
 import ipaddress
 import logging
@@ -46,10 +48,12 @@ from argosy.edge.transfer.sending import Sender
 from argosy.edge.transfer.wire import TICKET_BYTES, TransferError
 from argosy.edge.weights.gguf import Gguf
 from argosy.engines.llama_cpp import KV_TYPE, Settings, kv_room_bytes, kv_state_bytes
+from argosy.engines.moved import NotMoved
 
 PULL_S: Final = 15.0
 """How long one transfer may take in all: computing a prompt again seldom takes longer."""
 _FAILURES: Final = (TransferError, StateError, SlotError, OSError)
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _TICKET: Final = re.compile(f"[0-9a-f]{{{TICKET_BYTES}}}")
 _log = logging.getLogger(__name__)
 
@@ -126,15 +130,15 @@ class Moving:
         """Free a state whose answer did not reach anybody; `kept` is what `hold` gave."""
         self.held.drop(kept["remote_request_id"])
 
-    def fetch(self, source: dict[str, Any], slot: int, adapter: str, unwanted: Callable[[], bool]) -> int:
-        """Have the slot hold the state that `source` names; gives its tokens, 0 when it did not come to that."""
+    def fetch(self, source: dict[str, Any], slot: int, adapter: str, unwanted: Callable[[], bool]) -> int | NotMoved:
+        """Have the slot hold the state that `source` names; gives its tokens, or why it did not come to that."""
         begun_s = time.monotonic()
         try:
             header = self._pull(source, slot, adapter, unwanted)
         except _FAILURES as error:
             _log.warning("the state of a prompt did not come, it is computed here: %s", error)
             self._metrics.count_failed_transfer()
-            return 0
+            return _why(error)
         self._metrics.note_transfer(seconds=time.monotonic() - begun_s, size_bytes=header.state_bytes)
         return header.token_count
 
@@ -161,7 +165,7 @@ class Moving:
             header = decode_header(said)
             check_header(header, own, context_tokens=context_tokens, limit_bytes=self._most_bytes)
             if not self.held.reserve(header.state_bytes):
-                raise StateError("there is no room for it")
+                raise StateError("there is no room for it", "no_room")
             name = f"{secrets.token_hex(TICKET_BYTES // 2)}.in"
             path = self._folder.path / name
             try:
@@ -182,12 +186,19 @@ class Moving:
             asked = msgspec.convert(source, _Source)
             address = ipaddress.ip_address(asked.remote_host)
         except (ValueError, msgspec.ValidationError) as error:
-            raise StateError(f"it is not said properly where it is: {error}") from None
+            raise StateError(f"it is not said properly where it is: {error}", "refused") from None
         if asked.remote_port != self._settings.kv_port or address.is_unspecified or address.is_multicast:
-            raise StateError(f"{asked.remote_host}:{asked.remote_port} is not asked for states")
+            raise StateError(f"{asked.remote_host}:{asked.remote_port} is not asked for states", "refused")
         if not _TICKET.fullmatch(asked.remote_request_id):
-            raise StateError("its ticket is not one of ours")
+            raise StateError("its ticket is not one of ours", "refused")
         return asked
+
+
+def _why(error: Exception) -> NotMoved:
+    """Say in a word why a state did not come."""
+    if isinstance(error, (TransferError, StateError)):
+        return error.why
+    return "no_room" if isinstance(error, OSError) and error.errno in _FULL else "not_restored"
 
 
 def _check_host(host: str) -> None:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from argosy.apps.engine.answer import is_error, is_progress
+from argosy.apps.engine.answer import cached_tokens, is_error, is_progress
 from argosy.apps.engine.channel import Channel
 from argosy.apps.engine.metrics import Watch
 from argosy.apps.engine.model import Model, RefusedError
@@ -108,6 +108,8 @@ class _Run:
 
     def _give(self, chunk: bytes) -> bool:
         if is_progress(chunk):
+            if chunk != b"null" and not self.computed:
+                self._channel.cached_tokens = cached_tokens(chunk)
             self.computed = self.computed or chunk != b"null"
             return self._channel.cancelled
         self.computed = not is_error(chunk)
@@ -116,9 +118,14 @@ class _Run:
 
     def _fetch(self) -> None:
         source, channel = self._request.kv_source, self._channel
-        if self._moving is not None and source is not None and not channel.cancelled:
-            slot, adapter = self._choice.slot, self._request.adapter
-            channel.moved_tokens = self._moving.fetch(source, slot, adapter, lambda: channel.cancelled)
+        if self._moving is None or source is None or channel.cancelled:
+            channel.not_moved = "refused"
+            return
+        moved = self._moving.fetch(source, self._choice.slot, self._request.adapter, lambda: channel.cancelled)
+        if isinstance(moved, int):
+            channel.moved_tokens = moved
+        else:
+            channel.not_moved = moved
 
     def _hold(self) -> None:
         if self._moving is None or not self._request.is_prefill or not self.computed or self._channel.cancelled:

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from argosy.apps.picker.tally import Tallies
 from argosy.decide.scheduling.deciders.threshold import Verdict
+from argosy.engines.moved import Transfer
 
 _LEG_BUCKETS_S: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
 _TOKEN_BUCKETS: Final = (16, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 65_536, 262_144)
@@ -26,6 +27,12 @@ class LegMetrics:
             "argosy_prefill_legs", "Prefill legs that have ended, by what came of them", ["pool", "outcome"],
             registry=registry,
         )  # fmt: skip
+        self._transfers = Counter(
+            "argosy_prefill_transfers",
+            "Prompts computed by prefill workers, by what became of their KV cache at the decode worker",
+            ["pool", "outcome"],
+            registry=registry,
+        )
         self._under_way = Gauge("argosy_prefill_legs_under_way", "Prefill legs under way", registry=registry)
         self._error = Gauge(
             "argosy_prompt_tokens_error_ratio",
@@ -44,6 +51,7 @@ class LegMetrics:
         self._decisions: dict[tuple[str, bool], int] = {}
         self._labels: set[tuple[str, str]] = set()
         self._outcomes: set[tuple[str, str]] = set()
+        self._arrivals: set[tuple[str, Transfer]] = set()
 
     def count_under_way_with(self, count: Callable[[], int]) -> None:
         """Ask `count` how many legs are under way, whenever somebody wants to know."""
@@ -68,6 +76,11 @@ class LegMetrics:
         self._legs.labels(pool, outcome).inc()
         self._seconds.of(pool).add(took_s)
 
+    def transferred(self, pool: str, outcome: Transfer) -> None:
+        """Count what became of a KV cache."""
+        self._arrivals.add((pool, outcome))
+        self._transfers.labels(pool, outcome).inc()
+
     def estimated(self, estimate: float, tokens: int) -> None:
         """Show how far an estimate was off."""
         self._error.set(abs(estimate - tokens) / tokens)
@@ -84,3 +97,6 @@ class LegMetrics:
             self._outcomes.discard((pool, outcome))
             self._legs.remove(pool, outcome)
             self._seconds.forget(pool)
+        for pool, arrival in [each for each in self._arrivals if each[0] not in pools]:
+            self._arrivals.discard((pool, arrival))
+            self._transfers.remove(pool, arrival)

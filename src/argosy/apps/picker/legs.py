@@ -15,11 +15,11 @@ from typing import Any, Final, Protocol
 
 from argosy.api.names import LEG_HEADER
 from argosy.apps.picker import answers
+from argosy.apps.picker.answers import Refusal
 from argosy.apps.picker.pick import Pick, Prefill, RequestHead
 from argosy.apps.picker.prefills import Prefills
 from argosy.base.endpoint import Endpoint
 from argosy.edge.http.prefill import PrefillAnswer, PrefillFailed
-from argosy.edge.rpc.ext_proc import Answer
 from argosy.engines import nixlv2, sglang
 
 _FORWARDED: Final = ("authorization", "x-request-id", "traceparent", "tracestate", "baggage")
@@ -33,8 +33,8 @@ NO_PARAMS: Final = "no_params"
 REJECTED: Final = "rejected"
 LOST: Final = "lost"
 
-Result = bytes | Answer | None
-"""The changed body, None for the request as it came, or an answer in its place."""
+Result = bytes | Refusal | None
+"""The changed body, None for the request as it came, or a refusal in its place."""
 Done = Callable[[Result], None]
 
 
@@ -138,7 +138,7 @@ class Legs:
         leg.end(outcome, set_aside=_is_to_be_set_aside(answer))
         # What a prefill worker finds fault with the decode worker does too, and says it better.
         if prefill.policy.on_prefill_failure == "fail" and outcome != REJECTED:
-            return answers.prefill_failed().answer
+            return answers.prefill_failed()
         self._prefills.compute_at_decode(pick, prefill)
         return None
 

@@ -196,6 +196,17 @@ class Picker:
             if elsewhere is not None:
                 self.beliefs.move(pick.reservation, elsewhere, self._clock())
 
+    def arrived(self, pick: Pick, moved: str) -> None:
+        """Take note of what the answer says of the KV cache that its engine was to fetch."""
+        self.prefills.arrived(pick, moved)
+
+    def given_up(self, pick: Pick, refusal: Refusal) -> Answer:
+        """Refuse a pick that needs its leg, which failed. Its record is there, and gives its stream's id."""
+        self._metrics.refused(refusal.reason)
+        pick.record.refused = refusal.reason
+        request = ((REQUEST_ID_HEADER, pick.record.request),) if pick.is_foreign else ()
+        return msgspec.structs.replace(refusal.answer, headers=(*refusal.answer.headers, *request))
+
     def told(self, pick: Pick) -> tuple[tuple[str, str], ...]:
         """Give the request's id where the proxy does not, and the short form of the decision to whoever may have it."""
         request = ((REQUEST_ID_HEADER, pick.record.request),) if pick.is_foreign else ()
@@ -209,6 +220,7 @@ class Picker:
         """Give the reservation back."""
         now_s = self._clock()
         self.beliefs.release(pick.reservation, now_s, answered=answered)
+        self.prefills.settled(pick)
         self._metrics.released(pick.pool, pick.record.model, now_s - pick.at_s)
         pick.record.answered, pick.record.took_s = answered, now_s - pick.at_s
 

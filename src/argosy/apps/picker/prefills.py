@@ -8,6 +8,7 @@ Rules of this file:
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -18,7 +19,7 @@ from argosy.apps.picker.leg_metrics import LegMetrics
 from argosy.apps.picker.pick import Pick, Prefill, RequestHead
 from argosy.apps.picker.world import PoolView, World
 from argosy.base.endpoint import Endpoint
-from argosy.decide.prefixes.prompt import BLOCK_BYTES
+from argosy.decide.prefixes.prompt import BLOCK_BYTES, Prompt
 from argosy.decide.prefixes.tokens import TokenRates
 from argosy.decide.routing.endpoints import PoolEndpoint
 from argosy.decide.scheduling.beliefs import Beliefs, Duty, Wanted
@@ -28,6 +29,7 @@ from argosy.decide.scheduling.plugins import Asked
 from argosy.decide.scheduling.profiles import Profile
 from argosy.decide.scheduling.record import PrefillRecord, Record
 from argosy.decide.scheduling.schedule import schedule
+from argosy.engines.moved import transfer_of
 
 MAX_LEGS: Final = 1024
 MAX_BYTES: Final = 128 * 1024 * 1024
@@ -37,6 +39,10 @@ _PATHS: Final = ("/chat/completions", "/completions")
 _OWN: Final = {"prompt_logprobs": (b"null",), "echo": (b"false", b"null"), "cache_prompt": (b"true", b"null")}
 """Fields that ask for the prompt to be computed where it is answered, and the values that do not."""
 _UNSERVED: Final = frozenset[Outcome](("no_prefill_worker", "no_pair", "set_aside", "too_many"))
+
+
+_Whole = tuple[tuple[int, ...], tuple[tuple[int, float], ...]]
+"""What tells a prompt from all others: hashes are chained, so the last ones say all."""
 
 
 class Prefills:
@@ -52,6 +58,7 @@ class Prefills:
         self._clock = clock
         self._legs = 0
         self._bytes = 0
+        self._prompts: Counter[_Whole] = Counter()
         self._workers: dict[tuple[int, str, str], int] = {}
         metrics.count_under_way_with(lambda: self._legs)
 
@@ -92,6 +99,9 @@ class Prefills:
         took_s = now_s - prefill.at_s
         self._legs -= 1
         self._bytes -= prefill.held_bytes
+        self._prompts[whole := _whole(prefill.prompt)] -= 1
+        if not self._prompts[whole]:
+            del self._prompts[whole]
         self._beliefs.release(prefill.reservation, now_s, answered=outcome == "done")
         if outcome == "done":
             self._beliefs.hold(pick.endpoints[0], prefill.prompt, now_s)
@@ -102,6 +112,20 @@ class Prefills:
             self._metrics.estimated(record.verdict.prompt_tokens, prompt_tokens)
             self.rates.reported(prefill.model, prefill.prompt_bytes, prompt_tokens)
         self._metrics.ended(pick.record.pool, outcome, took_s)
+
+    def arrived(self, pick: Pick, moved: str) -> None:
+        """Take note of what an answer says of the state that its engine was to fetch."""
+        if pick.prefill is not None and pick.prefill.record.outcome == "done":
+            record = pick.prefill.record
+            record.transfer, record.moved_tokens = transfer_of(moved, record.prompt_tokens)
+            self._metrics.transferred(pick.record.pool, record.transfer)
+
+    def settled(self, pick: Pick) -> None:
+        """Take note that nothing more will be known of the state that was to be fetched."""
+        record = None if pick.prefill is None else pick.prefill.record
+        if record is not None and record.outcome == "done" and not record.transfer:
+            record.transfer = "unanswered"
+            self._metrics.transferred(pick.record.pool, record.transfer)
 
     def compute_at_decode(self, pick: Pick, prefill: Prefill) -> None:
         """Count the prompt at the decode worker, which has to compute it now."""
@@ -148,6 +172,9 @@ class Prefills:
         matched = leg.candidates.columns["matched"][best]
         self._legs += 1
         self._bytes += 2 * len(body)
+        whole = _whole(wanted.prompt)
+        leg.alike = self._prompts[whole]
+        self._prompts[whole] += 1
         return Prefill(
             endpoint=picked,
             reservation=self._beliefs.reserve(picked, wanted, now_s, matched=matched, duty=Duty.PREFILL),
@@ -173,6 +200,10 @@ class Prefills:
             workers = prefilling_for(view.endpoints, decode.kv_layout)
             found = self._workers[key] = eligible(workers, record.serving, self._beliefs.set_of).everyone
         return found & ~self._beliefs.set_of((decode.endpoint,))
+
+
+def _whole(prompt: Prompt) -> _Whole:
+    return prompt.blocks[-1:], prompt.ends[:1]
 
 
 _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])

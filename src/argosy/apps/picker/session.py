@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol, assert_never
 
 from argosy.api.model_field import AnswerNaming, with_model
-from argosy.api.names import MAX_BODY_BYTES
+from argosy.api.names import MAX_BODY_BYTES, MOVED_HEADER
 from argosy.apps.picker import answers
 from argosy.apps.picker.answer_naming import naming_of
 from argosy.apps.picker.answers import Refusal
@@ -120,6 +120,12 @@ class Decider(Protocol):
 
     def served(self, pick: Pick, by: str) -> None:
         """Take note of who really serves the pick."""
+
+    def arrived(self, pick: Pick, moved: str) -> None:
+        """Take note of what an answer of 2xx says of the KV cache that its engine was to fetch."""
+
+    def given_up(self, pick: Pick, refusal: Refusal) -> Answer:
+        """Refuse a pick in whose place its leg ended in a refusal."""
 
     def told(self, pick: Pick) -> tuple[tuple[str, str], ...]:
         """Give headers that the client is told with the answer."""
@@ -314,9 +320,9 @@ class PickerSession:
         body, self._waiting, self._leg = self._waiting, None, None
         if self.state is not State.PREFILLING or body is None or self._pick is None:
             return
-        if isinstance(result, Answer):
+        if isinstance(result, Refusal):
             self.state = State.ANSWERED
-            self._say((result,))
+            self._say((self._decider.given_up(self._pick, result),))
         else:
             self._say(self._steered(self._pick, body, result))
 
@@ -359,13 +365,19 @@ class PickerSession:
         if self._pick is not None and message.served:
             self._decider.served(self._pick, message.served)
         self._answered = 200 <= message.status < 300
+        if self._answered and self._pick is not None and self._pick.prefill is not None:
+            self._decider.arrived(self._pick, message.moved or "")
         told = () if self._pick is None else self._decider.told(self._pick)
         if self._pick is not None and self._pick.rewritten is not None:
             self._naming = naming_of(message, self._pick.rewritten.asked)
+        removed = () if message.moved is None else (MOVED_HEADER,)
         if self._naming is None:
-            return Tell(set_headers=told) if told else Proceed(phase=Phase.RESPONSE_HEADERS)
+            is_changed = told or removed
+            return (
+                Tell(set_headers=told, remove_headers=removed) if is_changed else Proceed(phase=Phase.RESPONSE_HEADERS)
+            )
         mode = BodyMode.STREAMED if self._answer_mode is BodyMode.NONE else None
-        return Tell(set_headers=told, remove_headers=("content-length",), body_mode=mode)
+        return Tell(set_headers=told, remove_headers=("content-length", *removed), body_mode=mode)
 
     def _answer_goes_on(self, message: ResponseBody) -> Reply:
         if message.end_of_stream:

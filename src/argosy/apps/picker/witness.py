@@ -83,6 +83,14 @@ class WitnessedPicker:
         """Pass it on."""
         self._picker.served(pick, by)
 
+    def arrived(self, pick: Pick, moved: str) -> None:
+        """Pass it on."""
+        self._picker.arrived(pick, moved)
+
+    def given_up(self, pick: Pick, refusal: Refusal) -> Answer:
+        """Pass it on."""
+        return self._picker.given_up(pick, refusal)
+
     def told(self, pick: Pick) -> tuple[tuple[str, str], ...]:
         """Pass it on."""
         return self._picker.told(pick)

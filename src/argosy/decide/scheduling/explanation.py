@@ -1,42 +1,22 @@
 """Why a request went where it went: a decision made once more from its record, in figures and in one sentence."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
 
 from argosy.decide.routing.endpoints import PoolEndpoint
 from argosy.decide.routing.rewrites import Rewritten
-from argosy.decide.scheduling.deciders.threshold import Outcome, Verdict
+from argosy.decide.scheduling.deciders.threshold import Verdict
 from argosy.decide.scheduling.eligible import why_removed
 from argosy.decide.scheduling.plugins import Failure
+from argosy.decide.scheduling.prefill_sentence import prefill_sentence
 from argosy.decide.scheduling.profiles import BUILT_IN, Profile
 from argosy.decide.scheduling.record import PrefillRecord, Record
 from argosy.decide.scheduling.schedule import Decision, schedule
 
 DEFAULT_PICKER: Final = BUILT_IN.spec.picker.type
-_WHY_NOT: Final[Mapping[Outcome, str]] = {
-    "below_threshold": "fewer tokens than the threshold are to be computed",
-    "no_prompt": "the request has no prompt that is known to be one",
-    "needs_own": "the request asks for its prompt to be computed where it is answered",
-    "no_prefill_worker": "no prefill worker is ready",
-    "no_pair": "no prefill worker has the KV layout of the decode worker",
-    "set_aside": "the prefill workers have just failed",
-    "too_many": "too many legs are under way",
-}
-_FAILED: Final = {
-    "refused": "it took no connection",
-    "timeout": "it was too late",
-    "broken": "it broke off",
-    "too_large": "its answer was too large",
-    "no_params": "it kept no state to go on from",
-    "unavailable": "it took no more requests",
-    "rejected": "it found fault with the request",
-    "error": "it failed",
-    "cancelled": "the client left",
-    "lost": "it was no longer ready",
-}
 MAX_NAMED: Final = 8
 """Endpoints that are named for each reason; the rest are counted."""
 
@@ -74,13 +54,17 @@ class Removed(msgspec.Struct, frozen=True, kw_only=True):
 class PrefillExplanation(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the prompt was computed by a prefill worker, the verdict's numbers, and how that worker was chosen.
 
-    `prompt_tokens` is the prompt's length as its engine reported it, 0 where it did not.
+    `prompt_tokens` is the prompt's length as its engine reported it, 0 where it did not. `transfer` and `moved_tokens`
+    say what became of its state, `alike` how many other legs with the same prompt were under way.
     """
 
     verdict: Verdict
     outcome: str = ""
     took_s: float | None = None
     prompt_tokens: int = 0
+    transfer: str = ""
+    moved_tokens: int = 0
+    alike: int = 0
     picked: str = ""
     eligible: int = 0
     candidates: tuple[Candidate, ...] = ()
@@ -122,7 +106,7 @@ def explanation(record: Record, endpoints: Sequence[PoolEndpoint], profile: Prof
     `profile` is the record's, None where that is not known any more.
     """
     said = _outline(record, endpoints)
-    if not record.candidates:
+    if not record.candidates or (record.refused and record.picked is None):
         return said
     if record.failure is not None:
         # Whoever raised once need not do so again.
@@ -146,7 +130,7 @@ def explanation(record: Record, endpoints: Sequence[PoolEndpoint], profile: Prof
     tied = tuple(each.endpoint for each in comparable if each.cost == first.cost)
     return msgspec.structs.replace(
         said,
-        sentence=f"{_failed(record)}{_sentence(record, candidates, matched, tied, lost_by)}{_of_prefill(record)}",
+        sentence=f"{_failed(record)}{_sentence(record, candidates, matched, tied, lost_by)}{prefill_sentence(record)}",
         prefill=_prefill(record.prefill, profile),
         prompt_matched=matched,
         picked=first.endpoint,
@@ -163,7 +147,7 @@ def _outline(record: Record, endpoints: Sequence[PoolEndpoint]) -> Explanation:
     return Explanation(
         request=record.request,
         at_s=record.at_s,
-        sentence=f"It was refused: {record.refused}.",
+        sentence=f"It was refused: {record.refused}.{prefill_sentence(record)}",
         outcome=_outcome(record),
         pool=record.pool,
         route=record.route,
@@ -202,26 +186,13 @@ def _prefill(leg: PrefillRecord | None, profile: Profile) -> PrefillExplanation 
         outcome=leg.outcome,
         took_s=leg.took_s,
         prompt_tokens=leg.prompt_tokens,
+        transfer=leg.transfer,
+        moved_tokens=leg.moved_tokens,
+        alike=leg.alike,
         picked="" if leg.picked is None else str(leg.picked),
         eligible=leg.eligible,
         candidates=candidates,
     )
-
-
-def _of_prefill(record: Record) -> str:
-    leg = record.prefill
-    if leg is None:
-        return ""
-    said = leg.verdict
-    off = "" if said.error is None else f", estimates off by {said.error:.0%}"
-    counted = f"about {said.uncached_tokens:.0f} of {said.prompt_tokens:.0f} prompt tokens are not cached there"
-    numbers = f"{counted}, threshold {said.threshold_tokens}{off}"
-    if leg.picked is None:
-        return f" Prefilled there as well: {_WHY_NOT[said.outcome]} ({numbers})."
-    what = {"": "is computing the prompt", "done": "computed the prompt"}.get(leg.outcome)
-    ended = what or f"was to compute the prompt, but {_FAILED.get(leg.outcome, leg.outcome)}"
-    took = "" if leg.took_s is None else f" after {leg.took_s:.3f} s"
-    return f" {leg.picked} {ended}{took}: {numbers}."
 
 
 def _removed(endpoints: Iterable[PoolEndpoint], record: Record) -> Iterator[Removed]:

@@ -12,7 +12,7 @@ Rules of this file:
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from itertools import islice
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -22,6 +22,7 @@ from argosy.decide.routing.endpoints import PoolEndpoint
 from argosy.decide.routing.rewrites import Rewritten
 from argosy.decide.scheduling.deciders.threshold import Verdict
 from argosy.decide.scheduling.plugins import Asked, Candidates, Failure
+from argosy.engines.moved import Transfer
 
 MAX_ID: Final = 128
 MAX_KEPT: Final = 65_536
@@ -35,7 +36,9 @@ class PrefillRecord(msgspec.Struct, kw_only=True):
 
     `candidates` were judged by the record's profile as `asked`; `picked` is None where the verdict is against a leg.
     `outcome` is empty while the leg is under way, `done`, or why it failed. `prompt_tokens` is the true length of the
-    prompt, as far as it was reported, else 0.
+    prompt, as far as it was reported, else 0. `transfer` is what became of the state that the leg left, empty while
+    that is not known; `moved_tokens` of the prompt were not computed again. `alike` counts other legs with the same
+    prompt that were under way.
     """
 
     verdict: Verdict
@@ -46,6 +49,9 @@ class PrefillRecord(msgspec.Struct, kw_only=True):
     outcome: str = ""
     took_s: float | None = None
     prompt_tokens: int = 0
+    transfer: Transfer | Literal[""] = ""
+    moved_tokens: int = 0
+    alike: int = 0
 
 
 class Record(msgspec.Struct, kw_only=True):

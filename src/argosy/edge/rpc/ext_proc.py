@@ -76,7 +76,8 @@ class ResponseHeaders(msgspec.Struct, frozen=True, kw_only=True):
     """The answer has begun: its status (0 if absent) and who gives it, `ip:port`, as far as the proxy says.
 
     `response_body_mode` is None except in a stream that begins with this message. `content_type` and
-    `content_encoding` are those of the body, which is absent with `end_of_stream`.
+    `content_encoding` are those of the body, which is absent with `end_of_stream`. `moved` is what it says of a KV
+    cache (`engines.moved`), None where it says nothing.
     """
 
     status: int
@@ -85,6 +86,7 @@ class ResponseHeaders(msgspec.Struct, frozen=True, kw_only=True):
     content_encoding: str = ""
     end_of_stream: bool = False
     response_body_mode: BodyMode | None = None
+    moved: str | None = None
 
 
 class ResponseBody(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ from argosy.api.names import (
     DESTINATION,
     DESTINATION_NAMESPACE,
     LISTENER_ATTRIBUTE,
+    MOVED_HEADER,
     SERVED,
     SUBSET,
     SUBSET_NAMESPACE,
@@ -93,6 +94,7 @@ def decode_generated(data: bytes | memoryview) -> Message:
                 content_encoding=headers.get("content-encoding", ""),
                 end_of_stream=message.response_headers.end_of_stream,
                 response_body_mode=_response_body_mode(message),
+                moved=headers.get(MOVED_HEADER),
             )
         case "response_trailers":
             return ResponseTrailers()

@@ -31,7 +31,7 @@ class Fetching:
         try:
             self._socket = socket.create_connection(self._where, timeout=min(_SILENCE_S, self._left_s()))
         except OSError as error:
-            raise TransferError(f"no connection to {self._where[0]}:{self._where[1]}: {error}") from None
+            raise TransferError(f"no connection to {self._where[0]}:{self._where[1]}: {error}", "unreachable") from None
         self._socket.settimeout(_PATIENCE_S)
         return self
 
@@ -43,9 +43,9 @@ class Fetching:
         self._send(request(ticket))
         size = header_bytes(self._exactly(REPLY_BYTES))
         if not size:
-            raise TransferError("the other side does not have this state, or no longer")
+            raise TransferError("the other side does not have this state, or no longer", "gone")
         if size > limit_bytes:
-            raise TransferError(f"the header has {size} bytes, above {limit_bytes}")
+            raise TransferError(f"the header has {size} bytes, above {limit_bytes}", "differs")
         return self._exactly(size)
 
     def pieces(self, size_bytes: int) -> Iterator[memoryview]:
@@ -69,7 +69,7 @@ class Fetching:
     def _left_s(self) -> float:
         left_s = self._end_s - time.monotonic()
         if left_s <= 0:
-            raise TransferError("it takes too long")
+            raise TransferError("it takes too long", "late")
         return left_s
 
     def _send(self, data: bytes) -> None:
@@ -90,7 +90,7 @@ class Fetching:
         silent_since_s = time.monotonic()
         while True:
             if self._left_s() and time.monotonic() - silent_since_s > _SILENCE_S:
-                raise TransferError(f"the other side says nothing for {_SILENCE_S:g} s")
+                raise TransferError(f"the other side says nothing for {_SILENCE_S:g} s", "late")
             try:
                 count = self._connected.recv_into(into)
             except TimeoutError:

@@ -14,6 +14,7 @@ import struct
 from typing import Final
 
 from argosy.base.errors import PeerError
+from argosy.engines.moved import NotMoved
 
 MAGIC: Final = b"argosykv"
 VERSION: Final = 1
@@ -29,7 +30,11 @@ REPLY_BYTES: Final = _PREAMBLE.size + _LENGTH.size
 
 
 class TransferError(PeerError):
-    """A transfer did not come to its end; the text says why."""
+    """A transfer did not come to its end; the text says why, and `why` in a word."""
+
+    def __init__(self, text: str, why: NotMoved = "cut_off") -> None:
+        super().__init__(text)
+        self.why = why
 
 
 def request(ticket: str) -> bytes:
@@ -60,6 +65,6 @@ def header_bytes(said: bytes) -> int:
 def _check(said: bytes) -> None:
     magic, version = _PREAMBLE.unpack_from(said)
     if magic != MAGIC:
-        raise TransferError(f"the other side speaks another protocol: {said[:8]!r}")
+        raise TransferError(f"the other side speaks another protocol: {said[:8]!r}", "differs")
     if version != VERSION:
-        raise TransferError(f"the other side speaks version {version}, this one {VERSION}")
+        raise TransferError(f"the other side speaks version {version}, this one {VERSION}", "differs")
