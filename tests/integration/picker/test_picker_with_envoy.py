@@ -253,9 +253,13 @@ async def test_two_thousand_answers_stream_at_once_each_from_its_pick(
     for backend in backends:
         answers.by(backend)
     served: Counter[str] = Counter()
+    # All are open at once; opened at once, they would ask how many picks a second this machine has room for.
+    opening = asyncio.Semaphore(50)
 
     async def stream(client: aiohttp.ClientSession) -> None:
+        await opening.acquire()
         async with client.post(CHAT, json={"model": "m", "stream": True}) as answer:
+            opening.release()
             assert answer.status == 200, await answer.text()
             served[answer.headers["x-served-by"]] += 1
             assert await answer.read() == b"data: first\n\ndata: [DONE]\n\n"
