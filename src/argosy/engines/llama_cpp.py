@@ -99,7 +99,11 @@ LIVENESS_PROBE: Final = Probe(path=PING_PATH, period_s=5, timeout_s=4, failure_t
 REQUESTS_RUNNING: Final = "vllm:num_requests_running"
 REQUESTS_WAITING: Final = "vllm:num_requests_waiting"
 CACHE_CONFIG_INFO: Final = "vllm:cache_config_info"
-CACHE_CONFIG_LABELS: Final = ("block_size", "num_gpu_blocks")
+SLOTS_LABEL: Final = "num_slots"
+"""Our own: vLLM's cache has none."""
+CACHE_CONFIG_LABELS: Final = ("block_size", "num_gpu_blocks", SLOTS_LABEL)
+SIMILAR: Final = 0.1
+"""Share of a prompt that a slot must hold to be preferred to one used longer ago; `slot_prompt_similarity`."""
 PREFIX_CACHE_QUERIES: Final = "vllm:prefix_cache_queries"
 PREFIX_CACHE_HITS: Final = "vllm:prefix_cache_hits"
 PROMPT_TOKENS: Final = "vllm:prompt_tokens"

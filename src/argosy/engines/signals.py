@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from argosy.api.names import ENGINE_LABEL
+from argosy.engines.llama_cpp import SLOTS_LABEL
 
 OLDER_ENGINE_LABEL: Final = "inference.networking.k8s.io/engine-type"
 MOST: Final = 1e9
@@ -25,8 +26,10 @@ Series = Callable[[str], Iterable[tuple[Mapping[str, str], float]]]
 class Signals(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one page says: requests, the share of the KV cache in use (0 to 1), the cache's size, adapters.
 
-    None is what the engine does not tell. `block_tokens` are the tokens of one of the `cache_blocks`. Of
-    `prefix_queries` tokens that were looked up in the prefix cache since the engine's start, `prefix_hits` were there.
+    None is what the engine does not tell. `block_tokens` are the tokens of one of the `cache_blocks`. An engine that
+    keeps one sequence in each slot of its cache has so many `cache_slots`, others have 0. Since the engine's start,
+    of `prefix_queries` tokens that were looked up in the prefix cache `prefix_hits` were there, and the prompts of so
+    many requests that `ended` had so many `prompt_tokens`.
     """
 
     running: float
@@ -34,8 +37,11 @@ class Signals(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     kv_usage: float | None = None
     cache_blocks: int | None = None
     block_tokens: int | None = None
+    cache_slots: int = 0
     prefix_queries: float = 0.0
     prefix_hits: float = 0.0
+    ended: float | None = None
+    prompt_tokens: float | None = None
     adapters: frozenset[str] = frozenset()
 
     @property
@@ -60,8 +66,11 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     kv_usage: Reading | None = None
     cache_blocks: Reading | None = None
     block_tokens: Reading | None = None
+    cache_slots: Reading | None = None
     prefix_queries: Reading | None = None
     prefix_hits: Reading | None = None
+    ended: Reading | None = None
+    prompt_tokens: Reading | None = None
     adapters: tuple[str, tuple[str, ...]] | None = None
     """A family, and its labels that hold names of adapters, with commas between."""
 
@@ -82,8 +91,11 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
         kv_usage=Reading(family="vllm:kv_cache_usage_perc"),
         cache_blocks=Reading(family="vllm:cache_config_info", in_label="num_gpu_blocks"),
         block_tokens=Reading(family="vllm:cache_config_info", in_label="block_size"),
+        cache_slots=Reading(family="vllm:cache_config_info", in_label=SLOTS_LABEL),
         prefix_queries=Reading(family="vllm:prefix_cache_queries_total"),
         prefix_hits=Reading(family="vllm:prefix_cache_hits_total"),
+        ended=Reading(family="vllm:request_success_total"),
+        prompt_tokens=Reading(family="vllm:prompt_tokens_total"),
         adapters=("vllm:lora_requests_info", ("running_lora_adapters", "waiting_lora_adapters")),
     ),
     "sglang": Dialect(
@@ -137,8 +149,11 @@ def signals_of(dialect: Dialect, series: Series) -> Signals | None:
         kv_usage=min(sum(usage) / len(usage), 1.0) if usage else None,
         cache_blocks=int(_bounded(sum(blocks))) or None,
         block_tokens=int(_bounded(max(tokens, default=0.0))) or None,
+        cache_slots=int(_bounded(sum(_values(dialect.cache_slots, series)))),
         prefix_queries=sum(_values(dialect.prefix_queries, series)),
         prefix_hits=sum(_values(dialect.prefix_hits, series)),
+        ended=_total(dialect.ended, series),
+        prompt_tokens=_total(dialect.prompt_tokens, series),
         adapters=_adapters(dialect.adapters, series),
     )
 
@@ -163,6 +178,11 @@ def _values(reading: Reading | None, series: Series) -> list[float]:
         if reading.having is None or labels.get(reading.having[0]) == reading.having[1]
     )
     return [value for value in found if math.isfinite(value) and value >= 0.0]
+
+
+def _total(reading: Reading | None, series: Series) -> float | None:
+    found = _values(reading, series)
+    return sum(found) if found else None
 
 
 def _number(text: str) -> float:

@@ -60,6 +60,7 @@ async def test_the_size_of_the_prefix_cache_is_told(engine: Engine) -> None:
     told = dict(re.findall(r'(\w+)="(\d+)"', series[0]))
     assert int(told["num_gpu_blocks"]) > 0
     assert int(told["block_size"]) > 0
+    assert told["num_slots"] == told["num_gpu_blocks"]
 
 
 async def test_a_repeated_prompt_reports_its_cached_tokens_and_the_metrics_count_them(engine: Engine) -> None:

@@ -66,6 +66,17 @@ def test_whoever_names_no_known_engine_is_taken_to_speak_as_vllm_does(labels: di
     assert dialect_of(labels) == DIALECTS["vllm"]
 
 
+def test_counts_of_all_ends_add_up_and_slots_are_those_of_the_cache() -> None:
+    said = read("""
+vllm:num_requests_running{model_name="m"} 0.0
+vllm:request_success_total{finished_reason="stop",model_name="m"} 3.0
+vllm:request_success_total{finished_reason="length",model_name="m"} 2.0
+vllm:prompt_tokens_total{model_name="m"} 700.0
+vllm:cache_config_info{block_size="2048",num_gpu_blocks="4",num_slots="4",model_name="m"} 1.0
+""")
+    assert said == Signals(running=0, cache_blocks=4, block_tokens=2048, cache_slots=4, ended=5, prompt_tokens=700)
+
+
 def test_what_is_not_said_is_not_known() -> None:
     assert read("vllm:num_requests_running 1\n") == Signals(running=1.0)
     assert read("vllm:num_requests_waiting 1\n") is None

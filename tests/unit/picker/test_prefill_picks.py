@@ -178,7 +178,7 @@ def test_estimates_are_corrected_by_what_engines_report_and_the_error_is_shown()
     assert made.value("argosy_prompt_tokens_error_ratio") == pytest.approx(0.5, abs=0.02)
     later = made.pick(chat(3000))
     assert later.record.prefill is not None
-    assert later.record.prefill.verdict.prompt_tokens == pytest.approx(6000, rel=0.02)
+    assert later.record.prefill.verdict.prompt_tokens == pytest.approx(6000, rel=0.1)
     assert later.record.prefill.verdict.error == pytest.approx(0.5, abs=0.02)
 
 

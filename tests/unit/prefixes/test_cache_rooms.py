@@ -1,16 +1,17 @@
-from argosy.decide.prefixes.rooms import ENOUGH_TOKENS, LEAST, MOST, ROOM, Rooms, Told
+from argosy.decide.prefixes.rooms import ENOUGH_TOKENS, LEAST, MOST, MOST_SLOTS, ROOM, Rooms, Told
 from argosy.engines.signals import Signals
 
 HERE = 3
 
 
-def page(queries: float = 0.0, hits: float = 0.0, blocks: int | None = None) -> Signals:
+def page(queries: float = 0.0, hits: float = 0.0, blocks: int | None = None, slots: int = 0) -> Signals:
     return Signals(
         running=0,
         prefix_queries=queries,
         prefix_hits=hits,
         cache_blocks=blocks,
         block_tokens=None if blocks is None else 16,
+        cache_slots=slots,
     )
 
 
@@ -19,6 +20,14 @@ def test_a_cache_has_the_room_that_its_engine_says() -> None:
     assert rooms.told(HERE, page(blocks=1600)) == Told(room=100)  # 25,600 tokens are 102,400 bytes of text
     assert rooms.told(HERE, page(blocks=1600)) == Told()
     assert rooms.told(HERE, page(blocks=10**9)) == Told(room=MOST)
+
+
+def test_slots_are_told_when_they_change_and_are_bounded() -> None:
+    rooms = Rooms()
+    assert rooms.told(HERE, page(blocks=1600, slots=4)) == Told(room=100, slots=4)
+    assert rooms.told(HERE, page(blocks=1600, slots=4)) == Told()
+    assert rooms.told(HERE, page(blocks=1600, slots=10**9)) == Told(room=100, slots=MOST_SLOTS)
+    assert rooms.told(HERE, page(blocks=1600)) == Told(room=100)
 
 
 def test_an_engine_that_says_nothing_has_the_usual_room() -> None:

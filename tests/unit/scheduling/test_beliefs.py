@@ -139,6 +139,32 @@ def test_a_cache_has_the_room_that_its_engine_says_and_is_lost_with_it() -> None
     assert fleet.beliefs.cached_at(A) == (0, 4)
 
 
+def test_an_engine_of_few_slots_holds_no_more_prompts_than_slots() -> None:
+    fleet = Fleet()
+    prompts = [Wanted(prompt_of([bytes([letter]) * 10_000], b"m")) for letter in b"abc"]
+    fleet.page(A, cache_blocks=2, block_tokens=4096, cache_slots=2)
+    for prompt in prompts:
+        fleet.send(A, prompt)
+    assert [fleet.seen(prompt)[A].matched for prompt in prompts] == [
+        0.0,
+        prompts[1].prompt.size,
+        prompts[2].prompt.size,
+    ]
+
+
+def test_an_engine_that_rests_tells_how_long_tokens_are() -> None:
+    fleet = Fleet()
+    wanted = Wanted(prompt_of([b"1" * 2000], b"m"), model="m")
+    fleet.page(A, ended=7.0, prompt_tokens=100.0)
+    reservation = fleet.send(A, wanted)
+    assert fleet.beliefs.rates.bytes_per_token("m") == 4.0
+    fleet.page(A, running=1.0, ended=7.0, prompt_tokens=2100.0)
+    fleet.beliefs.release(reservation, 1.0, answered=True)
+    assert fleet.beliefs.rates.bytes_per_token("m") == 4.0
+    fleet.page(A, ended=8.0, prompt_tokens=2100.0)
+    assert fleet.beliefs.rates.bytes_per_token("m") < 1.5
+
+
 def test_a_page_of_an_endpoint_that_has_gone_says_nothing() -> None:
     fleet = Fleet()
     mark = fleet.beliefs.loads.scrape_began(A)

@@ -117,7 +117,7 @@ class Metrics:
             [names.MODEL_LABEL, *names.CACHE_CONFIG_LABELS],
             registry=self._registry,
         )
-        gauge.labels(self._model, slot_tokens, slots).set(1)
+        gauge.labels(self._model, slot_tokens, slots, slots).set(1)
 
     def watch(self) -> "Watch":
         """Begin to measure a request that has just arrived."""

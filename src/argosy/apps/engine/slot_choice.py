@@ -6,12 +6,10 @@ computed with: llama.cpp takes no notice of that, and would answer with the othe
 """
 
 from collections.abc import Iterable
-from typing import Final
 
 import msgspec
 
-_SIMILAR: Final = 0.1
-"""Share of a prompt that a slot must hold to be preferred; llama.cpp's `slot_prompt_similarity`."""
+from argosy.engines.llama_cpp import SIMILAR
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +38,7 @@ def choose(text: bytes, adapter: str, free: Iterable[tuple[int, Content]]) -> Ch
     ranked = []
     for slot, content in free:
         held = common_prefix(text, content.text) if content.adapter == adapter else 0
-        similar = held if held > _SIMILAR * len(text) else 0
+        similar = held if held > SIMILAR * len(text) else 0
         ranked.append((-similar, content.used, slot, content.adapter == adapter))
     _, _, slot, reuses = min(ranked)
     return Choice(slot=slot, reuses=reuses)

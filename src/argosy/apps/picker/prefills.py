@@ -20,7 +20,6 @@ from argosy.apps.picker.pick import Pick, Prefill, RequestHead
 from argosy.apps.picker.world import PoolView, World
 from argosy.base.endpoint import Endpoint
 from argosy.decide.prefixes.prompt import BLOCK_BYTES, Prompt
-from argosy.decide.prefixes.tokens import TokenRates
 from argosy.decide.routing.endpoints import PoolEndpoint
 from argosy.decide.scheduling.beliefs import Beliefs, Duty, Wanted
 from argosy.decide.scheduling.deciders.threshold import Outcome, verdict
@@ -51,7 +50,6 @@ class Prefills:
     def __init__(
         self, beliefs: Beliefs, metrics: LegMetrics, *, rng: random.Random, clock: Callable[[], float]
     ) -> None:
-        self.rates = TokenRates()
         self._beliefs = beliefs
         self._metrics = metrics
         self._rng = rng
@@ -79,8 +77,9 @@ class Prefills:
         path = head.headers.get(":path", "").partition("?")[0]
         size = wanted.prompt.size * BLOCK_BYTES if body is not None and path.endswith(_PATHS) else 0.0
         cached = record.matched * BLOCK_BYTES
-        rate = self.rates.bytes_per_token(wanted.model)
-        found = verdict(policy.threshold_tokens, size / rate, cached / rate, self.rates.error(wanted.model))
+        rates = self._beliefs.rates
+        rate = rates.bytes_per_token(wanted.model)
+        found = verdict(policy.threshold_tokens, size / rate, cached / rate, rates.error(wanted.model))
         record.prefill = PrefillRecord(verdict=found)
         chosen: Prefill | Outcome = found.outcome
         if found.disaggregates and body is not None:
@@ -110,7 +109,7 @@ class Prefills:
         record.outcome, record.took_s, record.prompt_tokens = outcome, took_s, prompt_tokens
         if prompt_tokens > 0:
             self._metrics.estimated(record.verdict.prompt_tokens, prompt_tokens)
-            self.rates.reported(prefill.model, prefill.prompt_bytes, prompt_tokens)
+            self._beliefs.rates.reported(prefill.model, prefill.prompt_bytes, prompt_tokens)
         self._metrics.ended(pick.record.pool, outcome, took_s)
 
     def arrived(self, pick: Pick, moved: str) -> None:

@@ -8,6 +8,8 @@ Rules of this file:
   Its end lies within a block mostly, and has a hash of its own.
 - Every endpoint has a least-recently-used list of its own, as its engine has, with room for so many blocks. Of one
   prompt the last blocks go first: a block is of no use without those before it.
+- An engine that keeps one sequence in each of its slots loses what stood in a slot to the prompt that takes it,
+  however much room there is: see `slots`.
 - A match costs O(blocks), however many endpoints there are.
 - Memory is bounded: by the rooms of the endpoints, and by `total`, which all endpoints share equally. A block that
   nobody holds is not kept.
@@ -20,6 +22,8 @@ from typing import Final
 from argosy.base.errors import CallerError
 from argosy.base.numbering import members
 from argosy.decide.prefixes.prompt import Prompt
+from argosy.decide.prefixes.slots import Slots
+from argosy.engines.llama_cpp import SIMILAR
 
 TOTAL: Final = 1 << 20
 """Some 300 MB."""
@@ -62,12 +66,19 @@ NO_MATCH = Match([], [])
 
 
 class _Held:
-    __slots__ = ("blocks", "room")
+    __slots__ = ("blocks", "room", "slots")
 
     def __init__(self, room: int) -> None:
         self.room = room
+        self.slots: Slots | None = None
         self.blocks: OrderedDict[int, float] = OrderedDict()
         """When each was last used, in s; least recently used first."""
+
+    def takes(self, size: float, own: float, share: int) -> bool:
+        """Whether nothing else goes for a prompt of `size`, of which `own` blocks are there."""
+        if self.slots is not None and self.slots.full and own <= SIMILAR * size:
+            return False
+        return len(self.blocks) + size - own <= min(self.room, share)
 
 
 class PrefixIndex:
@@ -129,7 +140,7 @@ class PrefixIndex:
         found, share = [], self._share
         for number, own in zip(numbers, matched, strict=True):
             held = self._held.get(number)
-            if held is None or len(held.blocks) + size - own <= min(held.room, share) or not held.blocks:
+            if held is None or not held.blocks or held.takes(size, own, share):
                 found.append(0.0)
             else:
                 found.append(1.0 / max(now_s - next(iter(held.blocks.values())), 1e-3))
@@ -146,6 +157,10 @@ class PrefixIndex:
             blocks = blocks[:room]
         elif prompt.ends:
             blocks = (*blocks, prompt.ends[0][0])
+        if held.slots is not None:
+            for block in held.slots.take(prompt, blocks, room):
+                if mine.pop(block, None) is not None:
+                    self._drop(block, bit)
         for block in reversed(blocks):
             if block in mine:
                 mine.move_to_end(block)
@@ -154,12 +169,15 @@ class PrefixIndex:
             mine[block] = now_s
         self._shrink(number, held)
 
-    def resized(self, number: int, room: int) -> None:
-        """Take in how many blocks the endpoint's cache has room for."""
+    def resized(self, number: int, room: int, slots: int = 0) -> None:
+        """Take in how many blocks the endpoint's cache has room for, and in how many slots; 0 where it has none."""
         held = self._held.get(number)
         if held is None:
             held = self._add(number, _checked(room))
         held.room = _checked(room)
+        if slots != (held.slots.count if held.slots else 0):
+            held.slots = Slots(slots) if slots else None
+            self._cut(number, held, 0)
         self._shrink(number, held)
 
     def forget(self, number: int) -> None:
@@ -180,7 +198,9 @@ class PrefixIndex:
         return held
 
     def _shrink(self, number: int, held: _Held) -> None:
-        room = min(held.room, self._share)
+        self._cut(number, held, min(held.room, self._share))
+
+    def _cut(self, number: int, held: _Held, room: int) -> None:
         while len(held.blocks) > room:
             block, _ = held.blocks.popitem(last=False)
             self._drop(block, 1 << number)

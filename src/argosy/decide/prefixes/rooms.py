@@ -18,6 +18,7 @@ from argosy.engines.signals import Signals
 ROOM: Final = 8192
 """Blocks of a cache whose size no engine tells: two million tokens."""
 MOST: Final = 65_536
+MOST_SLOTS: Final = 256
 ENOUGH_TOKENS: Final = 8192.0
 """Tokens that must have been looked up before a share of hits means something."""
 LESS: Final = 0.1
@@ -28,14 +29,19 @@ _TOKENS_PER_BLOCK: Final = BLOCK_BYTES / BYTES_PER_TOKEN
 
 
 class Told(msgspec.Struct, frozen=True):
-    """What follows from a page: the room in blocks where it has changed or is to be told anew, and a lost cache."""
+    """What follows from a page: the room in blocks where it has changed or is to be told anew, and a lost cache.
+
+    `slots` are those that the room is divided into; 0 where it is one.
+    """
 
     room: int | None = None
+    slots: int = 0
     lost: bool = False
 
 
 class _Room(msgspec.Struct):
     room: int = ROOM
+    slots: int = 0
     factor: float = 1.0
     sent: float = 0.0
     expected: float = 0.0
@@ -58,7 +64,7 @@ class Rooms:
     def told(self, number: int, signals: Signals) -> Told:
         """Take in what an engine says of its cache."""
         room = self._of(number)
-        before, lost = room.room, signals.prefix_queries < room.queries
+        before, lost = (room.room, room.slots), signals.prefix_queries < room.queries
         if lost:
             room.queries = room.hits = room.sent = room.expected = 0.0
         if signals.prefix_queries - room.queries >= ENOUGH_TOKENS:
@@ -68,7 +74,9 @@ class Rooms:
             room.room = min(int(room.factor * tokens / _TOKENS_PER_BLOCK), MOST)
         else:
             room.room = int(room.factor * ROOM)
-        return Told(None if room.room == before and not lost else room.room, lost)
+        room.slots = min(signals.cache_slots, MOST_SLOTS)
+        changed = lost or (room.room, room.slots) != before
+        return Told(room=room.room if changed else None, slots=room.slots if changed else 0, lost=lost)
 
     def forget(self, number: int) -> None:
         """Forget an endpoint that is gone."""

@@ -16,8 +16,9 @@ import msgspec
 from argosy.base.endpoint import Endpoint
 from argosy.base.numbering import Numbering, members
 from argosy.decide.prefixes.index import NO_MATCH, PrefixIndex
-from argosy.decide.prefixes.prompt import NO_PROMPT, Prompt
+from argosy.decide.prefixes.prompt import BLOCK_BYTES, NO_PROMPT, Prompt
 from argosy.decide.prefixes.rooms import ROOM, Rooms
+from argosy.decide.prefixes.tokens import Counts, TokenRates
 from argosy.decide.scheduling.loads import Loads, ScrapeMark
 from argosy.decide.scheduling.nominations import Crowds, nominated
 from argosy.decide.scheduling.plugins import Candidates, Column
@@ -53,6 +54,7 @@ class Beliefs:
 
     def __init__(self, *, room: int = ROOM) -> None:
         self.loads = Loads()
+        self.rates = TokenRates()
         self._numbering = Numbering()
         self._index = PrefixIndex(room=room)
         self._rooms = Rooms()
@@ -96,7 +98,12 @@ class Beliefs:
         prompt, number = wanted.prompt, self._numbering.of(endpoint)
         uncached = 0.0 if duty is Duty.DECODE else max(prompt.size - matched, 0.0)
         reservation = self.loads.reserve(
-            endpoint, now_s, size=prompt.size, uncached=uncached, measurable=duty is Duty.WHOLE
+            endpoint,
+            now_s,
+            size=prompt.size,
+            uncached=uncached,
+            measurable=duty is Duty.WHOLE,
+            model=wanted.model,
         )
         self._crowds.picked(number)
         self._count(endpoint)
@@ -124,9 +131,10 @@ class Beliefs:
 
     def release(self, reservation: int, now_s: float, *, answered: bool) -> None:
         """Count a request no longer; `answered` says that it was answered well."""
-        endpoint = self.loads.endpoint_of(reservation)
-        self.loads.release(reservation, now_s, answered=answered)
-        self._count(endpoint)
+        ended = self.loads.release(reservation, now_s, answered=answered)
+        number = self._numbering.of(ended.endpoint)
+        self.rates.ended(number, ended.model, ended.size * BLOCK_BYTES, answered=answered)
+        self._count(ended.endpoint)
 
     def scraped(self, mark: ScrapeMark, signals: Signals, now_s: float) -> None:
         """Take in what an endpoint reported, unless it was forgotten meanwhile."""
@@ -134,11 +142,14 @@ class Beliefs:
             return
         number = self._numbering.of(mark.endpoint)
         self._count(mark.endpoint)
+        if signals.ended is not None and signals.prompt_tokens is not None:
+            rests = signals.requests == 0 and mark.ours == 0
+            self.rates.counted(number, Counts(signals.ended, signals.prompt_tokens), rests=rests)
         told = self._rooms.told(number, signals)
         if told.lost:
             self._index.forget(number)
         if told.room is not None:
-            self._index.resized(number, told.room)
+            self._index.resized(number, told.room, told.slots)
         if signals.adapters != self._loaded.get(number, frozenset()):
             self._forget_adapters(number)
             self._loaded[number] = signals.adapters
@@ -152,6 +163,7 @@ class Beliefs:
         for number in self._numbering.keep_only(endpoints):
             self._index.forget(number)
             self._rooms.forget(number)
+            self.rates.forget(number)
             self._crowds.forget(number)
             self._forget_adapters(number)
             for session in [name for name, where in self._sessions.items() if where == number]:

@@ -66,6 +66,7 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     size: float = 0.0
     work: float = 0.0
     measurable: bool = True
+    model: str = ""
 
 
 class _Record(msgspec.Struct):
@@ -132,6 +133,11 @@ class ScrapeMark(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     picks: int
     record: _Record
 
+    @property
+    def ours(self) -> int:
+        """Reservations that were held at any time since."""
+        return self.held + self.record.reserved - self.reserved
+
 
 class Loads:
     """The state of all endpoints of a picker."""
@@ -185,7 +191,14 @@ class Loads:
         return {name: make(records, now_s) for name in names if (make := LOAD_COLUMNS.get(name))}
 
     def reserve(
-        self, endpoint: Endpoint, now_s: float, *, size: float = 0.0, uncached: float = 0.0, measurable: bool = True
+        self,
+        endpoint: Endpoint,
+        now_s: float,
+        *,
+        size: float = 0.0,
+        uncached: float = 0.0,
+        measurable: bool = True,
+        model: str = "",
     ) -> int:
         """Count a request that has just been sent to the endpoint; gives the reservation's number.
 
@@ -202,6 +215,7 @@ class Loads:
             size=size,
             work=record.backlog(now_s) + uncached,
             measurable=measurable,
+            model=model,
         )
         record.held += 1
         record.reserved += 1
@@ -237,8 +251,11 @@ class Loads:
         serving.under_way += reservation.size
         serving.begin(number, refusing.end(number, now_s, measured=False), now_s)
 
-    def release(self, number: int, now_s: float, *, answered: bool) -> None:
-        """Count a request no longer; `answered` says that it was answered well, so its duration means something."""
+    def release(self, number: int, now_s: float, *, answered: bool) -> Reservation:
+        """Count a request no longer; `answered` says that it was answered well, so its duration means something.
+
+        Gives the reservation that it was.
+        """
         endpoint = self.endpoint_of(number)
         reservation = self._reservations.pop(number)
         record = self._record(endpoint)
@@ -255,6 +272,7 @@ class Loads:
             if record.answers >= SLOW_ANSWERS:
                 usual_s = math.exp(record.log_duration)
                 record.slow_until_s = now_s + max(SLOW_FRESH_S, SLOW_FRESH_DURATIONS * usual_s)
+        return reservation
 
     def scrape_began(self, endpoint: Endpoint) -> ScrapeMark:
         """Note what is held while the endpoint counts its requests."""
@@ -268,8 +286,7 @@ class Loads:
         record = self._records.get(mark.endpoint)
         if record is not mark.record:
             return False
-        ours = mark.held + record.reserved - mark.reserved
-        record.foreign = max(signals.requests - ours, 0)
+        record.foreign = max(signals.requests - mark.ours, 0)
         record.signals = signals
         if signals.waiting == 0.0:
             record.all_begun(mark.picks)
