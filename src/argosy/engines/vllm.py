@@ -65,6 +65,10 @@ ACCEPT_S: Final = 5
 """How long it goes on before SIGTERM, for lists of endpoints to be without it."""
 KV_LEASE_S: Final = 30
 """How long a KV cache waits for whom it was computed for."""
+PEER_SILENCE_S: Final = 5
+"""How long the network of a worker may be silent that a KV cache is fetched from: as long as vLLM waits for one that it
+has never met. It gives a fetch under way no limit, and UCX's own TCP connections have the kernel's, a quarter of an
+hour."""
 DRAIN_S: Final = 120
 EXIT_S: Final = 15
 """What its end takes with nothing to do, 6 s, and some more."""
@@ -74,6 +78,9 @@ STUCK_GRACE_S: Final = 5
 
 HEALTH_PATH: Final = "/health"
 """200 from when the model is loaded, also while it drains; 503 once its engine is dead."""
+LIVENESS_PERIOD_S: Final = 5
+LIVENESS_FAILURES: Final = 6
+"""A worker that stands still is killed after half a minute, which also ends what others fetch from it."""
 STARTUP_S: Final = 600
 """For loading and compiling."""
 DOWNLOAD_S: Final = 1800
@@ -142,6 +149,7 @@ def environment(settings: Settings) -> dict[str, str]:
         found |= {
             "VLLM_NIXL_SIDE_CHANNEL_HOST": settings.host,
             "VLLM_NIXL_SIDE_CHANNEL_PORT": str(settings.kv_port),
+            **_SILENCE,
         }
     return found
 
@@ -209,6 +217,15 @@ def _transfer(settings: Settings) -> tuple[str, ...]:
     # Its own policy, `fail`, ends a request whose KV cache cannot be fetched.
     config = {"kv_connector": "NixlConnector", "kv_role": settings.kv_role, "kv_load_failure_policy": "recompute"}
     return (f"--kv-transfer-config={_json(config | ({'kv_buffer_device': 'cpu'} if settings.on_cpu else {}))}",)
+
+
+_SILENCE: Final = {
+    # What is sent must be acknowledged within this time, and so must probes, which go out while nothing is sent.
+    "UCX_TCP_USER_TIMEOUT": f"{PEER_SILENCE_S}s",
+    "UCX_TCP_KEEPIDLE": "2s",
+    "UCX_TCP_KEEPINTVL": "1s",
+}
+"""UCX's settings (1.23, `src/uct/tcp`) for what it moves over TCP; the limits of RDMA are its own, and shorter."""
 
 
 def _json(value: dict[str, str]) -> str:

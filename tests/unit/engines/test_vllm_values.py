@@ -120,6 +120,9 @@ def test_variables_report_nothing_and_keep_to_the_own_cores() -> None:
         "DO_NOT_TRACK": "1",
         "VLLM_NIXL_SIDE_CHANNEL_HOST": "10.0.0.1",
         "VLLM_NIXL_SIDE_CHANNEL_PORT": "5600",
+        "UCX_TCP_USER_TIMEOUT": "5s",
+        "UCX_TCP_KEEPIDLE": "2s",
+        "UCX_TCP_KEEPINTVL": "1s",
     }
 
 

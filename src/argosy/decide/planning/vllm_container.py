@@ -52,6 +52,8 @@ ROOM: Final = (Volume(name="scratch", empty_dir={}), VolumeMount(name="scratch",
 CACHE: Final = (Volume(name="cache", empty_dir={}), VolumeMount(name="cache", mount_path=HOME))
 """What is fetched and compiled, for as long as the pod is there."""
 PERIOD_S: Final = 2
+TIMEOUT_S: Final = 4
+"""Of a probe. Those of liveness do not overlap: so many failures take as long as they say."""
 
 
 def vllm_container(this: Served, role: ServedRole) -> EngineContainer:
@@ -70,7 +72,13 @@ def vllm_container(this: Served, role: ServedRole) -> EngineContainer:
         resources=_resources(this, role, settings),
         startup_probe=_healthy(failures=startup_s // PERIOD_S),
         readiness_probe=_healthy(failures=2),
-        liveness_probe=_healthy(failures=15, grace_s=vllm.STUCK_GRACE_S),
+        liveness_probe=answering(
+            vllm.HEALTH_PATH,
+            period_s=vllm.LIVENESS_PERIOD_S,
+            timeout_s=TIMEOUT_S,
+            failures=vllm.LIVENESS_FAILURES,
+            grace_s=vllm.STUCK_GRACE_S,
+        ),
         lifecycle=Lifecycle(pre_stop=LifecycleHandler(sleep=SleepAction(seconds=vllm.ACCEPT_S))),
         volume_mounts=mounts,
         termination_message_policy=LAST_WORDS,
@@ -163,5 +171,5 @@ def _need_bytes(this: Served, settings: vllm.Settings) -> int | None:
     return this.weights.size_bytes + (settings.kv_bytes or 0) + vllm.PROCESS_BYTES
 
 
-def _healthy(*, failures: int, grace_s: int | None = None) -> Probe:
-    return answering(vllm.HEALTH_PATH, period_s=PERIOD_S, timeout_s=4, failures=failures, grace_s=grace_s)
+def _healthy(*, failures: int) -> Probe:
+    return answering(vllm.HEALTH_PATH, period_s=PERIOD_S, timeout_s=TIMEOUT_S, failures=failures)
