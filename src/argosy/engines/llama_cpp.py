@@ -45,13 +45,15 @@ DEFAULT_CONTEXT_TOKENS: Final = 2048
 MAX_WAITING: Final = 512
 """Requests that wait for a slot; one more is answered 503."""
 MAX_REQUEST_BYTES: Final = MAX_BODY_BYTES
+ACCEPT_S: Final = 5
+"""How long requests are taken after SIGTERM, at most: while they come."""
 DRAIN_S: Final = 120
-"""How long running answers may take after SIGTERM before they are cut off."""
+"""How long running answers may take after that before they are cut off."""
 WRITE_TIMEOUT_S: Final = 60
 """How long a client may take nothing of its answer before it is cut off."""
 STUCK_GRACE_S: Final = 5
 """The grace of a server that no longer answers: it will not drain, and requests wait for it in vain."""
-GRACE_S: Final = DRAIN_S + 10
+GRACE_S: Final = ACCEPT_S + DRAIN_S + 10
 """`terminationGracePeriodSeconds`: the drain and the time to say goodbye."""
 
 KV_DEADLINE_S: Final = 60

@@ -14,19 +14,27 @@ import pytest
 
 from argosy.engines.llama_cpp import MAX_WAITING
 from harness.engine import ENGINE, MODEL, WEIGHTS, Engine, chat_body, events
+from harness.waiting import until
 
 CHAT = "/v1/chat/completions"
 LONG: dict[str, Any] = {"ignore_eos": True, "max_tokens": 900}
 
 
-async def test_sigterm_lets_a_stream_finish_and_turns_new_requests_away() -> None:
+async def test_sigterm_takes_requests_for_a_while_then_turns_them_away_and_lets_a_stream_finish() -> None:
     async with Engine.started() as engine:
-        body = chat_body("Tell a story.", stream=True, ignore_eos=True, max_tokens=60)
+        body = chat_body("Tell a story.", stream=True, ignore_eos=True, max_tokens=600)
+        short = chat_body("Hello.", max_tokens=1)
         async with engine.http.post(CHAT, json=body) as response:
             received = [await anext(events(response))]
             engine.terminate()
             await engine.until_ready(ready=False)
-            async with engine.http.post(CHAT, json=chat_body("Hello.")) as refused:
+            assert (await engine.post(CHAT, short))[0] == 200
+
+            async def is_refused() -> bool:
+                return (await engine.post(CHAT, short))[0] == 503
+
+            await until(is_refused, within_s=20)
+            async with engine.http.post(CHAT, json=short) as refused:
                 assert refused.status == 503
                 assert refused.headers["Retry-After"] == "1"
                 assert refused.headers["Connection"] == "close"

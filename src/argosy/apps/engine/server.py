@@ -2,11 +2,14 @@
 
 Rules of this file:
 - 503 means that nothing has been done for the request: loading, draining or full. It may be repeated anywhere.
+- Whoever sends requests hears late that they are to go elsewhere, so a drain takes them for a while.
 - A client that goes away gives its slot back.
 """
 
 import asyncio
+import contextlib
 import enum
+import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -21,11 +24,21 @@ from argosy.apps.engine.moving import Moving
 from argosy.apps.engine.replies import error_reply, json_reply, openai_errors, unavailable
 from argosy.apps.engine.request import Kind, Request, Unfit, body_limit, read_request
 from argosy.apps.engine.slots import Slots
-from argosy.engines.llama_cpp import HEALTH_PATH, MAX_REQUEST_BYTES, MAX_WAITING, METRICS_PATH, PING_PATH, Settings
+from argosy.engines.llama_cpp import (
+    ACCEPT_S,
+    HEALTH_PATH,
+    MAX_REQUEST_BYTES,
+    MAX_WAITING,
+    METRICS_PATH,
+    PING_PATH,
+    Settings,
+)
 
 _OWNER: Final = "argosy"
 _HELD: Final = "held"
 """Where a request notes how many bytes of it count."""
+_QUIET_S: Final = 1.0
+"""Where no request has come for so long, none is expected."""
 _HELD_BYTES: Final = 16 * 1024 * 1024
 """Bodies of all requests that are here, together; more would leave the memory that planning reckons with."""
 
@@ -47,6 +60,9 @@ class EngineServer:
         self._created_s = created_s
         self._write_timeout_s = write_timeout_s
         self._state = State.LOADING
+        self._takes = False
+        self._came_s = -math.inf
+        """When the latest request came, by the loop's clock."""
         self._slots: Slots | None = None
         self._moving: Moving | None = None
         self._exchanges: set[Exchange] = set()
@@ -79,19 +95,29 @@ class EngineServer:
         self._moving = moving
         self._slots = slots
         self._state = State.READY
+        self._takes = True
 
     async def drain(self, timeout_s: float, give_up: asyncio.Event) -> None:
-        """Refuse what is new, let what runs finish and what waits be pulled.
+        """Take what still comes for a while, then refuse it, let what runs finish and what waits be pulled.
 
-        What is left after `timeout_s`, or when told to give up, is cut off.
+        What is left after `timeout_s` more, or when told to give up, is cut off.
         """
         self._state = State.DRAINING
+        await self._until_quiet(give_up)
+        self._takes = False
         ends = [asyncio.ensure_future(wait) for wait in (self._until_done(), give_up.wait())]
         await asyncio.wait(ends, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         for end in ends:
             end.cancel()
         for exchange in self._exchanges:
             exchange.channel.cancel()
+
+    async def _until_quiet(self, give_up: asyncio.Event) -> None:
+        clock = asyncio.get_running_loop().time
+        last_s = clock() + ACCEPT_S
+        while not give_up.is_set() and (wait_s := min(last_s, self._came_s + _QUIET_S) - clock()) > 0.0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(give_up.wait(), wait_s)
 
     async def _until_done(self) -> None:
         await self._idle.wait()
@@ -123,7 +149,8 @@ class EngineServer:
         return await self._receive(http, "completion")
 
     async def _receive(self, http: web.Request, kind: Kind) -> web.StreamResponse:
-        if self._state is not State.READY or self._slots is None:
+        self._came_s = asyncio.get_running_loop().time()
+        if not self._takes or self._slots is None:
             return unavailable(f"This engine is {self._state}; send the request to another.")
         if self._guests >= self._settings.parallel + MAX_WAITING:
             return unavailable(f"{self._guests} requests are here already; send fewer at a time.")
