@@ -44,7 +44,8 @@ test: dev
 	@$(BIN)/coverage run -m pytest --numprocesses logical tests/unit
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
-	@$(BIN)/pytest tests/integration
+	@$(BIN)/pytest --numprocesses logical tests/integration/dataplane
+	@$(BIN)/pytest tests/integration --ignore tests/integration/dataplane
 
 test-real: cluster
 	@$(BIN)/python scripts/test_cluster.py build

