@@ -1,9 +1,13 @@
+import asyncio
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from argosy.api.containers import Probe
-from argosy.edge.processes.probes import Health
+from argosy.edge.processes.probes import Health, Outcome, probe_health
+from harness.virtual_time import run_in_virtual_time
 
 MEANING = {"+": True, "-": False, "?": None}
 
@@ -48,3 +52,23 @@ def test_health_is_what_the_last_long_enough_row_of_like_answers_said(
     ends = {ok: at + (successes if ok else failures) for ok, at in last.items() if at >= 0}
     expected = max(ends, key=lambda ok: ends[ok]) if ends else MEANING[at_first]
     assert (at_first + verdicts(probe, at_first, answers))[-1] == ("+" if expected else "-")
+
+
+@pytest.mark.parametrize(("takes_s", "expected"), [(0, [3, 8, 13]), (4, [7, 12, 17]), (7, [10, 17, 24])])
+def test_a_period_lies_between_two_questions_however_long_the_answer_takes(takes_s: int, expected: list[int]) -> None:
+    probe = Probe(initial_delay_seconds=3, period_seconds=5, failure_threshold=len(expected))
+
+    async def answer() -> Outcome:
+        await asyncio.sleep(takes_s)
+        return Outcome(ok=False, why="too late")
+
+    async def times_s() -> list[float]:
+        found = []
+        async with contextlib.aclosing(probe_health(probe, answer, at_first=True)) as answers:
+            async for health, _ in answers:
+                found.append(asyncio.get_running_loop().time())
+                if not health.healthy:
+                    break
+        return found
+
+    assert run_in_virtual_time(times_s()) == expected

@@ -61,15 +61,18 @@ class Reach(msgspec.Struct, frozen=True, kw_only=True):
 async def probe_health(probe: Probe, ask: Ask, *, at_first: bool | None) -> AsyncGenerator[tuple[Health, str], None]:
     """Ask for ever; give the health after every answer and the answer's sentence.
 
-    Health is `at_first` False for readiness, True for liveness, None for startup.
+    A period is from one question to the next, and at least as long as the answer takes. Health is `at_first` False for
+    readiness, True for liveness, None for startup.
     """
     health = Health(at_first)
+    clock = asyncio.get_running_loop().time
     await asyncio.sleep(probe.initial_delay_seconds)
     while True:
+        asked_at_s = clock()
         outcome = await ask()
         health = health.after(probe, ok=outcome.ok)
         yield health, outcome.why
-        await asyncio.sleep(probe.period_seconds)
+        await asyncio.sleep(asked_at_s + probe.period_seconds - clock())
 
 
 def asker(probe: Probe, container: Container, reach: Reach) -> Ask:
