@@ -16,10 +16,9 @@ from msgspec import inspect
 from argosy.api.documents import Document, Mistake, documents
 from argosy.api.llmservice import LABEL, LLMService, LLMServiceSpec
 from argosy.api.objects import Key, ObjectMeta, Value
-from argosy.api.rules import clashes, service_faults
+from argosy.api.rules import MODEL, clashes, service_faults
 from argosy.api.shape import Fault, Path, dotted, faults
 
-_SOURCE: Final = ("spec", "model", "source")
 MAX_FILE_BYTES: Final = 1024 * 1024
 _SERVERS_OWN: Final = (
     "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "managedFields", "finalizers",
@@ -44,13 +43,14 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """What files say. `services` is complete only when there are no problems.
 
-    `source_places` says, for each service, where its `spec.model.source` stands, as FILE:LINE; `written` is each
+    `source_places` says, for each service, where the sources of its model and its adapters stand, in this order, as
+    FILE:LINE and the field; `written` is each
     service as its file has it, its defaults too, for a server that keeps who wants what.
     """
 
     services: tuple[LLMService, ...]
     problems: tuple[Problem, ...]
-    source_places: dict[Key, str]
+    source_places: dict[Key, dict[str, str]]
     written: dict[Key, dict[str, Any]]
 
 
@@ -99,9 +99,17 @@ def read_services(files: Iterable[tuple[str, bytes]], *, namespace: str = "defau
     return Reading(
         services=tuple(one.service for one in read),
         problems=tuple(problems),
-        source_places={one.service.key: f"{one.file}:{one.document.line(_SOURCE)}" for one in read},
+        source_places={one.service.key: _places(one) for one in read},
         written={one.service.key: one.written for one in read},
     )
+
+
+def _places(one: _Read) -> dict[str, str]:
+    model = one.service.spec.model
+    paths: dict[str, Path] = {model.source: (*MODEL, "source")}
+    for index, adapter in enumerate(model.adapters):
+        paths.setdefault(adapter.source, (*MODEL, "adapters", index, "source"))
+    return {source: f"{one.file}:{one.document.line(path)}: {dotted(path)}" for source, path in paths.items()}
 
 
 def _file_items(file: str, content: bytes, namespace: str) -> Iterator[Problem | _Read]:

@@ -167,16 +167,18 @@ def weights_of(reading: Reading, capabilities: Capabilities, *, absent_ok: bool 
     found: dict[str, Weights] = {}
     problems: list[str] = []
     for service in reading.services:
-        spec = served(service, capabilities, {}).service.spec
-        source, here = spec.model.source, False
-        if source in found or source.startswith(HUB):
-            continue
-        try:
-            here = os.path.lexists(find_weights(source))
-            found[source] = look_at(source, folder=spec.engine.name == vllm.NAME)
-        except UserError as error:
-            if here or not absent_ok:
-                problems.append(f"{reading.source_places[service.key]}: spec.model.source: {error}")
+        this, places = served(service, capabilities, {}), reading.source_places[service.key]
+        folder = this.service.spec.engine.name == vllm.NAME
+        for index, source in enumerate(this.sources):
+            if source in found or source.startswith(HUB) or (index and folder):
+                continue
+            here = False
+            try:
+                here = os.path.lexists(find_weights(source))
+                found[source] = look_at(source, folder=folder, adapter=index > 0)
+            except UserError as error:
+                if here or not absent_ok:
+                    problems.append(f"{places.get(source) or next(iter(places.values()))}: {error}")
     raise_if_any(problems)
     return found
 

@@ -50,8 +50,6 @@ _RANKS: Final = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What `--max-lora-rank` takes."""
 MAX_ADAPTERS_AT_ONCE: Final = 8
 """Adapters of one batch; more are served in turn."""
-MAX_ADAPTERS: Final = 56
-"""Each is a name that a rule of an HTTPRoute matches, of 64; some are left for the model, and for names of before."""
 
 CPU_CONTEXT_TOKENS: Final = 2048
 CPU_PARALLEL: Final = 4

@@ -139,7 +139,7 @@ async def _apply_plan(
     for kind in KINDS:
         if kind is not LLMService:
             observed.extend((await store.list(kind)).items)
-    sources = (served(service, setting.capabilities, {}).service.spec.model.source for service in services)
+    sources = {source for service in services for source in served(service, setting.capabilities, {}).sources}
     planned = plan(
         services,
         observed,

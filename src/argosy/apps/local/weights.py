@@ -3,18 +3,24 @@
 from argosy.base.errors import UserError
 from argosy.decide.planning.capabilities import Weights
 from argosy.edge.weights.folder import read_folder
-from argosy.edge.weights.gguf import read_gguf
-from argosy.edge.weights.source import find_weights
+from argosy.edge.weights.gguf import Gguf, read_gguf
+from argosy.edge.weights.source import find_weights, read_adapter, read_weights
 
 
-def look_at(source: str, *, folder: bool = False) -> Weights:
-    """Check the weights at a source and say what is known of them: a GGUF file, or a folder. Raises UserError."""
+def look_at(source: str, *, folder: bool = False, adapter: bool = False) -> Weights:
+    """Check the weights at a source and say what is known of them: a GGUF file of a model or an adapter, or a folder.
+
+    Raises UserError.
+    """
     if folder:
         held = read_folder(find_weights(source))
         return Weights(
             size_bytes=held.size_bytes, kv_bytes_per_token=held.kv_bytes_per_token, context_tokens=held.context_tokens
         )
-    gguf = read_gguf(find_weights(source))
+    return _described(read_adapter(source) if adapter else read_weights(source))
+
+
+def _described(gguf: Gguf) -> Weights:
     return Weights(
         size_bytes=gguf.size_bytes,
         kv_bytes_per_token=gguf.kv_bytes_per_token,
@@ -38,7 +44,8 @@ class KnownWeights:
                 file = path.stat()
                 version = (file.st_mtime_ns, file.st_size)
                 if self._found.get(source, (None,))[0] != version:
-                    self._found[source] = (version, look_at(source, folder=path.is_dir()))
+                    seen = look_at(source, folder=True) if path.is_dir() else _described(read_gguf(path))
+                    self._found[source] = (version, seen)
             except (UserError, OSError):
                 continue
             found[source] = self._found[source][1]

@@ -4,8 +4,10 @@ Rules of this file:
 
 - The engine that is asked for serves, unless it is not there or cannot read the weights; then llama.cpp does.
 - llama.cpp reads what it can, and else the embedded weights.
+- An adapter stays where the engine reads it, and the model that it was made for serves.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from msgspec.structs import replace
@@ -17,6 +19,8 @@ from argosy.decide.planning.stand_in import stand_in
 from argosy.engines import llama_cpp, vllm
 
 HUB: Final = "hf://"
+MAX_ADAPTERS: Final = 56
+"""Each is a name that a rule of an HTTPRoute matches, of 64; some are left for the model, and for names of before."""
 
 
 def chosen(spec: LLMServiceSpec, capabilities: Capabilities) -> tuple[LLMServiceSpec, list[StandIn]]:
@@ -27,15 +31,15 @@ def chosen(spec: LLMServiceSpec, capabilities: Capabilities) -> tuple[LLMService
         spec = replace(spec, engine=replace(spec.engine, name=llama_cpp.NAME))
         found += stand_in("engine.name", asked.engine.name, llama_cpp.NAME, why)
     if spec.engine.name == vllm.NAME:
-        spec, more = _adapters(spec, capabilities)
+        spec, more = _adapters(spec, lambda source: _unread(source, capabilities))
         return spec, found + more
     if spec.engine.vllm != VLLMOptions():
         found += stand_in("engine.vllm", spec.engine.vllm, "unused", f"{llama_cpp.NAME} serves")
-    if spec.model.adapters:
-        why = f"this version serves adapters with {vllm.NAME} only"
-        found += stand_in("model.adapters", spec.model.adapters, "the model alone", why)
-        spec = replace(spec, model=replace(spec.model, adapters=()))
-    return _source(spec, asked.engine.name, found)
+    spec, more = _source(spec, asked.engine.name)
+    found += more
+    other = f"it is made for {asked.model.source}" if spec.model.source != asked.model.source else ""
+    spec, more = _adapters(spec, lambda source: other or _unread_by_llama_cpp(source, is_folder=not _is_gguf(source)))
+    return spec, found + more
 
 
 def _why_not(spec: LLMServiceSpec, capabilities: Capabilities) -> str:
@@ -62,30 +66,39 @@ def _unread(source: str, capabilities: Capabilities) -> str:
     return ""
 
 
-def _source(spec: LLMServiceSpec, asked: str, found: list[StandIn]) -> tuple[LLMServiceSpec, list[StandIn]]:
+def _unread_by_llama_cpp(source: str, *, is_folder: bool) -> str:
+    """Say why llama.cpp cannot read a source; nothing where it can."""
+    scheme = source.partition("://")[0]
+    if scheme not in llama_cpp.WEIGHT_SCHEMES:
+        readable = " and ".join(f"{scheme}://" for scheme in sorted(llama_cpp.WEIGHT_SCHEMES))
+        return f"{llama_cpp.NAME} reads {readable} only"
+    return f"{llama_cpp.NAME} reads GGUF files only" if is_folder and scheme == "file" else ""
+
+
+def _is_gguf(source: str) -> bool:
+    return source.endswith(vllm.GGUF_SUFFIX)
+
+
+def _source(spec: LLMServiceSpec, asked: str) -> tuple[LLMServiceSpec, list[StandIn]]:
     """Give the spec with weights that llama.cpp reads."""
     source, given = spec.model.source, llama_cpp.EMBEDDED_WEIGHTS
-    scheme = source.partition("://")[0]
-    is_folder = asked != llama_cpp.NAME and scheme == "file" and not source.endswith(vllm.GGUF_SUFFIX)
-    if scheme in llama_cpp.WEIGHT_SCHEMES and not is_folder:
-        return spec, found
-    readable = " and ".join(f"{scheme}://" for scheme in sorted(llama_cpp.WEIGHT_SCHEMES))
-    what = f"{llama_cpp.NAME} reads GGUF files only" if is_folder else f"{llama_cpp.NAME} reads {readable} only"
+    what = _unread_by_llama_cpp(source, is_folder=asked != llama_cpp.NAME and not _is_gguf(source))
+    if not what:
+        return spec, []
     why = f"{what}; {llama_cpp.EMBEDDED_MODEL} answers instead"
-    model = replace(spec.model, source=given)
-    return replace(spec, model=model), found + stand_in("model.source", source, given, why)
+    return replace(spec, model=replace(spec.model, source=given)), stand_in("model.source", source, given, why)
 
 
-def _adapters(spec: LLMServiceSpec, capabilities: Capabilities) -> tuple[LLMServiceSpec, list[StandIn]]:
-    """Give the spec with the adapters that vLLM reads, no more than one rule of a route has room for."""
+def _adapters(spec: LLMServiceSpec, unread: Callable[[str], str]) -> tuple[LLMServiceSpec, list[StandIn]]:
+    """Give the spec with the adapters that its engine reads, no more than one rule of a route has room for."""
     asked = spec.model.adapters
-    read = tuple(each for each in asked if not _unread(each.source, capabilities))
+    read = tuple(each for each in asked if not unread(each.source))
     left: tuple[Adapter, ...] = tuple(each for each in asked if each not in read)
-    kept, over = read[: vllm.MAX_ADAPTERS], read[vllm.MAX_ADAPTERS :]
+    kept, over = read[:MAX_ADAPTERS], read[MAX_ADAPTERS:]
     found: list[StandIn] = []
     if left:
-        why = f"{left[0].name}: {_unread(left[0].source, capabilities)}"
+        why = f"{left[0].name}: {unread(left[0].source)}"
         found += stand_in("model.adapters", left, "without them", why)
     if over:
-        found += stand_in("model.adapters", over, "without them", f"this version serves {vllm.MAX_ADAPTERS} at most")
+        found += stand_in("model.adapters", over, "without them", f"this version serves {MAX_ADAPTERS} at most")
     return replace(spec, model=replace(spec.model, adapters=kept)), found

@@ -60,12 +60,19 @@ class Served(NamedTuple):
     roles: tuple[ServedRole, ...]
     policy: Disaggregation | None
     stand_ins: tuple[StandIn, ...]
+    adapters_bytes: int = 0
+    """Of those whose size is known."""
     image_registry: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
         """What its engines answer to: the model's name, and its adapters'."""
         return (self.service.model_name, *(each.name for each in self.service.spec.model.adapters))
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """What its engines read: the model's weights, and the adapters'."""
+        return (self.service.spec.model.source, *(each.source for each in self.service.spec.model.adapters))
 
 
 def served(service: LLMService, capabilities: Capabilities, weights: Mapping[str, Weights]) -> Served:
@@ -81,7 +88,8 @@ def served(service: LLMService, capabilities: Capabilities, weights: Mapping[str
     service = replace(service, spec=spec)
     roles, more = _roles(service, capabilities)
     found += _quantization(spec, known, roles) + more + _unused(spec, roles) + _later(spec)
-    return Served(service, known, roles, policy, tuple(found), capabilities.image_registry)
+    sizes = (weights[each.source].size_bytes for each in spec.model.adapters if each.source in weights)
+    return Served(service, known, roles, policy, tuple(found), sum(sizes), capabilities.image_registry)
 
 
 def _quantization(spec: LLMServiceSpec, weights: Weights | None, roles: Iterable[ServedRole]) -> list[StandIn]:

@@ -20,12 +20,12 @@ def read_weights(uri: str) -> Gguf:
     return found
 
 
-def read_adapter(uri: str, weights: Gguf) -> Gguf:
+def read_adapter(uri: str, weights: Gguf | None = None) -> Gguf:
     """Find an adapter, and check that it is a whole one, for models like these weights. Raises UserError."""
     found = read_gguf(find_weights(uri))
     if not found.is_adapter:
         raise UserError(f"adapter {found.path}: is no adapter (its general.type says so); name a LoRA adapter's file")
-    if found.architecture != weights.architecture:
+    if weights is not None and found.architecture != weights.architecture:
         raise UserError(
             f"adapter {found.path}: is for {found.architecture}, and the model is {weights.architecture}; "
             "name one that was made for it"
