@@ -57,7 +57,9 @@ class Adapter(Value, frozen=True, kw_only=True):
     """LoRA weights that change the model for the requests that name them."""
 
     name: Annotated[str, MODEL_NAME, Meta(description="What clients put in `model` to get this adapter.")]
-    source: Annotated[str, SOURCE, Meta(description="Where the adapter is: schemes as for the model, a GGUF file for llama.cpp.")]
+    source: Annotated[
+        str, SOURCE, Meta(description="Where the adapter is: schemes as for the model, a GGUF file for llama.cpp.")
+    ]
 
 
 class Model(Value, frozen=True, kw_only=True):
