@@ -24,9 +24,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def run(*args: str | Path, check: bool = True, timeout: float = UP_TIMEOUT_S) -> subprocess.CompletedProcess[str]:
-    """Run one command line verb to its end; on failure show what it printed."""
-    done = subprocess.run([*ARGOSY, *map(str, args)], capture_output=True, text=True, timeout=timeout, check=False)
+def run(
+    *args: str | Path, check: bool = True, timeout: float = UP_TIMEOUT_S, within: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Run one command line verb to its end; on failure show what it printed.
+
+    `within` are words that come before it: a program that becomes it.
+    """
+    words = [*within, *ARGOSY, *map(str, args)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=timeout, check=False)
     if check and done.returncode:
         raise AssertionError(f"argosy {' '.join(map(str, args))}: exit {done.returncode}\n{done.stdout}{done.stderr}")
     return done
@@ -47,14 +53,16 @@ def chat_head(length: int) -> bytes:
 class Laptop:
     """One running instance."""
 
-    def __init__(self, state: Path, port: int) -> None:
+    def __init__(self, state: Path, port: int, within: tuple[str, ...] = ()) -> None:
         self.state = state
+        self._within = within
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
 
     def up(self, *files: Path | str) -> str:
         """Make the files true, and give what `up` printed."""
-        return run("up", "-d", "--port", str(self.port), "--state-dir", self.state, *files).stdout
+        words = ("up", "-d", "--port", str(self.port), "--state-dir", self.state, *files)
+        return run(*words, within=self._within).stdout
 
     def status(self) -> dict[str, Any]:
         """Give `argosy status --json`."""
@@ -87,9 +95,12 @@ class Laptop:
 
 
 @contextlib.contextmanager
-def laptop(folder: Path, *files: Path | str) -> Iterator[Laptop]:
-    """Serve the files on a free port until the block ends, then check that nothing is left."""
-    instance = Laptop(folder, free_port())
+def laptop(folder: Path, *files: Path | str, within: tuple[str, ...] = ()) -> Iterator[Laptop]:
+    """Serve the files on a free port until the block ends, then check that nothing is left.
+
+    `within` are words of a program that becomes `argosy up`.
+    """
+    instance = Laptop(folder, free_port(), within)
     try:
         instance.up(*files)
         yield instance

@@ -30,15 +30,13 @@ from harness.kv import (
     pulled,
     relay,
     scripted_sender,
+    tiny_memory,
     told,
 )
 from harness.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 TOKENS = 60
-MOUNT = 'mount -t tmpfs -o size=4m tiny "$0" && exec "$@"'
-TINY = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", MOUNT)
-"""A program's words after a folder: in it are 4 MB of memory files."""
 Pair = tuple[Engine, Engine]
 
 
@@ -313,7 +311,7 @@ async def test_states_take_no_more_room_than_they_are_given(tmp_path: Path) -> N
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="there is no unshare here")
 async def test_full_memory_costs_only_time_on_either_side(pair: Pair, tmp_path: Path) -> None:
     first, _ = pair
-    async with kv_engine("--kv-folder", str(tmp_path), within=(*TINY, str(tmp_path))) as tiny:
+    async with kv_engine("--kv-folder", str(tmp_path), within=tiny_memory(tmp_path)) as tiny:
         small, large = _body(16, 50), _body(17, 200)
         assert "remote_host" in await prefill(tiny, small)
         status, answer = await tiny.post(PATH, large | {"kv_transfer_params": {"do_remote_decode": True}})
