@@ -164,6 +164,15 @@ def _profile_faults(service: LLMService) -> Iterator[Fault]:
             fix=f"write workers.{missing}, or neither for one replica of each, or workers.both",
             reads=(PROFILE,),
         )
+    computing = [role.replicas for _, role in _roles(service, "prefill", "both")]
+    is_strict = service.spec.serving.disaggregation.on_prefill_failure == "fail"
+    if is_strict and computing and not any(computing):
+        yield Fault(
+            path=(*WORKERS, "prefill", "replicas"),
+            reason="is 0, and onPrefillFailure: fail refuses all that nobody prefills",
+            fix="write 1 or more, or serving.disaggregation.onPrefillFailure: decode",
+            reads=(("spec", "serving", "disaggregation", "onPrefillFailure"), PROFILE),
+        )
     if service.spec.engine.name == "simulated":
         yield Fault(
             path=("spec", "engine", "name"),

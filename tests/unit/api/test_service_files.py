@@ -149,6 +149,14 @@ def test_a_wrong_shape_says_what_to_write(text: str, field: str, words: str) -> 
         ({"serving": {"profile": "disaggregated"}, "workers": {"prefill": {}}}, "spec.workers", "decode is missing"),
         ({"serving": {"profile": "disaggregated"}, "workers": {"decode": {}}}, "spec.workers", "prefill is missing"),
         (
+            {
+                "serving": {"profile": "disaggregated", "disaggregation": {"onPrefillFailure": "fail"}},
+                "workers": {"prefill": {"replicas": 0}, "decode": {}, "both": {"replicas": 0}},
+            },
+            "spec.workers.prefill.replicas",
+            "refuses all that nobody prefills",
+        ),
+        (
             {"serving": {"profile": "disaggregated"}, "engine": {"name": "simulated"}},
             "spec.engine.name",
             "simulated moves no KV cache",
