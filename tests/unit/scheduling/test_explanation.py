@@ -195,7 +195,7 @@ def prefill_record(verdict: Outcome, **more: Any) -> PrefillRecord:
 
 
 NUMBERS = (
-    "about 600 prompt tokens (estimates off by 4%), of which 100 are cached at 127.0.0.1:8000, so 500 to compute, "
+    "about 600 prompt tokens (estimates off by 4% lately), of which 100 are cached at 127.0.0.1:8000, so 500 to compute, "
     "threshold 256"
 )
 
@@ -209,7 +209,7 @@ def test_why_a_prompt_stayed_at_its_decode_worker_is_said_with_its_numbers() -> 
     said = split(prefill_record("set_aside"))
     assert said.sentence.endswith(
         " 127.0.0.1:8000 computes the prompt itself, as every prefill worker that could have has just failed, and gets "
-        f"no legs for some seconds: {NUMBERS}."
+        f"no legs for some seconds: {NUMBERS.replace('at 127.0.0.1:8000', 'there')}."
     )
     assert said.prefill is not None
     assert (said.prefill.verdict.outcome, said.prefill.candidates) == ("set_aside", ())
@@ -263,7 +263,7 @@ def test_every_reason_for_which_a_state_does_not_come_has_its_words() -> None:
 def test_how_a_leg_failed_is_said_and_that_a_client_left() -> None:
     late = split(leg_record("timeout", took_s=60.0)).sentence
     assert (
-        " 127.0.0.3:8000 was to compute the prompt, but it did not answer in time after 60.000 s, so the prompt was "
+        " 127.0.0.3:8000 was to compute the prompt, but it had not answered after 60.000 s, so the prompt was "
         "left to the decode worker: "
     ) in late
     assert "was computing the prompt, but the client left after 0.100 s: " in (

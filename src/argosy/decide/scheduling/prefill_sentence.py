@@ -18,7 +18,7 @@ _WHY_NOT: Final[Mapping[Outcome, str]] = {
 }
 _FAILED: Final = {
     "refused": "it took no connection",
-    "timeout": "it did not answer in time",
+    "timeout": "it had not answered",
     "broken": "it broke off",
     "too_large": "its answer was too large",
     "no_params": "it kept no state to go on from",
@@ -45,7 +45,8 @@ def prefill_sentence(record: Record) -> str:
     leg = record.prefill
     if leg is None:
         return ""
-    numbers = _numbers(leg.verdict, "the decode worker" if record.picked is None else str(record.picked))
+    where = "there" if leg.picked is None else f"at {record.picked}"
+    numbers = _numbers(leg.verdict, "at the decode worker" if record.picked is None else where)
     if record.refused:
         why = _why_not(leg.verdict) if leg.picked is None else f"{leg.picked} {_failed(leg)}"
         return f" {why[0].upper()}{why[1:]}, and onPrefillFailure is fail: {numbers}."
@@ -96,13 +97,13 @@ def _moved(leg: PrefillRecord) -> str:
             return f"the state did not arrive, as {_NOT_MOVED[why]}, and the decode worker computed the prompt"
 
 
-def _numbers(verdict: Verdict, decode: str) -> str:
+def _numbers(verdict: Verdict, where: str) -> str:
     threshold = f"threshold {verdict.threshold_tokens}"
     if not verdict.prompt_tokens:
         return threshold
-    off = "" if verdict.error is None else f" (estimates off by {verdict.error:.0%})"
+    off = "" if verdict.error is None else f" (estimates off by {verdict.error:.0%} lately)"
     cached = max(verdict.prompt_tokens - verdict.uncached_tokens, 0.0)
-    counted = f"about {verdict.prompt_tokens:.0f} prompt tokens{off}, of which {cached:.0f} are cached at {decode}"
+    counted = f"about {verdict.prompt_tokens:.0f} prompt tokens{off}, of which {cached:.0f} are cached {where}"
     return f"{counted}, so {verdict.uncached_tokens:.0f} to compute, {threshold}"
 
 
