@@ -103,7 +103,10 @@ def _show_service(console: Any, service: "ServiceView", *, on_cluster: bool) -> 
     name = service.name if service.namespace == "default" else f"{service.namespace}/{service.name}"
     split = any(replica.role not in ("", "serve") for replica in service.replicas)
     apart = f", {_number(service.prefilled)} prefilled apart" if split else ""
-    console.print(f"{name}  model {service.model}  {service.message}  requests: {_number(service.requests)}{apart}")
+    lost = f" ({service.not_moved} whose KV cache did not arrive)" if service.not_moved else ""
+    console.print(
+        f"{name}  model {service.model}  {service.message}  requests: {_number(service.requests)}{apart}{lost}"
+    )
     if service.replicas:
         roles = ("role",) if split else ()
         table = _table("  replica", *roles, _place_column(on_cluster), "endpoint", "picks", "restarts", "state")

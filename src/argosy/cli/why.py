@@ -81,7 +81,7 @@ def _show(explained: "Explanation") -> None:
             f"It asks for model {rewritten.asked}, and {rewritten.served} serves it: spec.rules[{rewritten.rule}] of "
             f"InferenceModelRewrite {rewritten.by}."
         )
-    if explained.prompt_blocks:
+    if explained.prompt_blocks and explained.picked:
         print(
             f"Its prompt has {explained.prompt_blocks * 1.024:.1f} kB, of which the pick is taken to hold "
             f"{explained.prompt_matched * 1.024:.1f}; scheduling profile {explained.profile}."
@@ -90,7 +90,7 @@ def _show(explained: "Explanation") -> None:
         print()
         _print_table(explained.candidates, explained.picked, explained.fallbacks)
     more = explained.eligible - len(explained.candidates)
-    if more > 0:
+    if more > 0 and explained.candidates:
         print(f"{more} more could have served, and were not looked at: they hold less of it, or have more to do.")
     for removed in explained.removed:
         rest = removed.count - len(removed.endpoints)

@@ -50,11 +50,18 @@ class World:
         """Apply one round of changes; say whether there were any."""
         changes = pod_changes(wanted, self.pods.values(), cpus=self.cpus)
         for key in changes.delete:
-            del self.pods[key]
+            self.end(key)
         for pod in changes.create:
             assert pod.key not in self.pods
             self.pods[pod.key] = pod
         return bool(changes.create or changes.delete)
+
+    def end(self, key: Key) -> None:
+        metadata = msgspec.structs.replace(self.pods[key].metadata, deletion_timestamp="2026-01-01T00:00:00Z")
+        self.pods[key] = msgspec.structs.replace(self.pods[key], metadata=metadata)
+
+    def processes_end(self) -> None:
+        self.pods = {key: pod for key, pod in self.pods.items() if pod.metadata.deletion_timestamp is None}
 
     def make_ready(self, name: str) -> None:
         key = Key("default", name)
@@ -86,10 +93,13 @@ def test_scaling_down_removes_pods_that_are_not_ready_first_then_the_highest_ind
     world.make_ready("demo-1")
     world.make_ready("demo-2")
     world.step(deployment(2))
+    world.processes_end()
     assert [key.name for key in sorted(world.pods)] == ["demo-1", "demo-2"]
     world.step(deployment(1))
+    world.processes_end()
     assert [key.name for key in world.pods] == ["demo-1"]
     world.step(deployment(0))
+    world.processes_end()
     assert not world.pods
 
 
@@ -103,6 +113,7 @@ def test_a_rolling_update_never_has_fewer_ready_pods_than_both_sides_want(replic
     for _ in range(50):
         moved = world.step(changed)
         assert world.ready >= floor
+        world.processes_end()
         assert len(world.pods) <= max(replicas, wanted) + 1
         world.make_all_ready()
         if not moved:
@@ -121,18 +132,26 @@ def test_a_revision_that_never_gets_ready_does_not_take_the_old_one_down() -> No
     assert len(world.pods) == 3
 
 
-def test_recreate_takes_the_same_names_at_once() -> None:
+def test_recreate_takes_the_same_names_when_their_pods_are_gone() -> None:
     world = World()
     world.step(deployment(1, strategy="Recreate"))
     world.make_all_ready()
-    world.step(deployment(1, image="engine:2", strategy="Recreate"))
+    anew = deployment(1, image="engine:2", strategy="Recreate")
+    assert world.step(anew)
+    assert not world.step(anew), "the old one has not ended"
+    world.processes_end()
+    world.step(anew)
     assert [key.name for key in world.pods] == ["demo-0"]
     assert world.images() == {"engine:2"}
 
 
-def test_a_rolling_update_does_not_take_the_name_of_a_process_that_drains() -> None:
-    changes = pod_changes(deployment(1), [], cpus=2, draining=frozenset({Key("default", "demo-0")}))
+def test_a_rolling_update_does_not_take_the_name_of_a_pod_that_ends_nor_counts_it() -> None:
+    world = World()
+    world.step(deployment(1))
+    world.end(Key("default", "demo-0"))
+    changes = pod_changes(deployment(1), world.pods.values(), cpus=2)
     assert [pod.metadata.name for pod in changes.create] == ["demo-1"]
+    assert (changes.delete, changes.status.replicas) == ((), 0)
 
 
 @pytest.mark.parametrize(("ready", "status"), [(0, "False"), (2, "True")])
@@ -161,6 +180,7 @@ def test_pods_that_were_given_other_cpus_are_replaced_one_by_one() -> None:
     world.cpus = 1
     while world.step(deployment(2)):
         assert world.ready >= 2
+        world.processes_end()
         world.make_all_ready()
     after = {pod.metadata.labels["pod-template-hash"] for pod in world.pods.values()}
     assert len(after) == 1

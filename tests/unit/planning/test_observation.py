@@ -91,6 +91,7 @@ def test_a_split_service_shows_roles_and_how_many_prompts_were_computed_apart() 
     page = {
         ("argosy_prefill_legs_total", (("outcome", "done"), ("pool", "default/m"))): 5.0,
         ("argosy_prefill_legs_total", (("outcome", "refused"), ("pool", "default/m"))): 2.0,
+        ("argosy_prefill_transfers_total", (("outcome", "moved"), ("pool", "default/m"))): 4.0,
     }
     workers = [
         pod(f"m-{role}-0", labels={SERVICE_LABEL: "m", WORKERS_LABEL: role}) for role in ("decode", "prefill", "serve")
@@ -100,10 +101,43 @@ def test_a_split_service_shows_roles_and_how_many_prompts_were_computed_apart() 
     assert found.services[0].prefilled == 5
     text = printed(found)
     assert ", 5 prefilled apart" in text
+    assert "arrive" not in text
+    for why in ("late", "gone"):
+        page["argosy_prefill_transfers_total", (("outcome", why), ("pool", "default/m"))] = 1.0
+    assert "5 prefilled apart (2 whose KV cache did not arrive)" in printed(seen(pods=workers, picker=page))
+    assert seen(pods=workers).services[0].not_moved is None
     assert "role" in text
     text = printed(seen(pods=(pod("m-0", labels={SERVICE_LABEL: "m", WORKERS_LABEL: "serve"}),)))
     assert "role" not in text
     assert "apart" not in text
+
+
+@pytest.mark.parametrize(
+    ("page", "says"),
+    [
+        ({}, "is draining"),
+        ({"vllm:num_requests_running": 1.0, "vllm:num_requests_waiting": 1.0}, "is draining: 2 requests here"),
+        ({"argosy_kv_states_held": 1.0}, "is draining: 1 KV cache to be fetched"),
+        (
+            {"vllm:num_requests_running": 1.0, "argosy_kv_states_held": 3.0},
+            "is draining: 1 request here, 3 KV caches to be fetched",
+        ),
+        ({"vllm:num_requests_running": 0.0}, "is draining: nothing is left to wait for"),
+    ],
+)
+def test_a_worker_that_leaves_says_what_it_waits_for_as_far_as_it_tells(page: dict[str, float], says: str) -> None:
+    leaving = pod("m-0", deletion_timestamp="2026-01-01T00:00:00Z")
+    samples = {(name, (("model_name", "m"),)): value for name, value in page.items()}
+    found = seen(pods=(leaving, pod("m-1")), draining={leaving.key: samples})
+    assert [replica.message for replica in found.services[0].replicas] == [says, "is ready"]
+
+
+def test_a_service_says_who_leaves_where_nothing_else_is_under_way() -> None:
+    one = served()
+    available, _ = one.status.conditions
+    draining = Condition(type="Progressing", status="True", reason="Draining", message="m-0 leaves.")
+    leaving = replace(one, status=replace(one.status, conditions=(available, draining)))
+    assert seen(services=(leaving,)).services[0].message == "1 of 1 replica ready. m-0 leaves."
 
 
 def test_on_a_laptop_processes_have_ids_and_the_supervisor_is_a_component() -> None:

@@ -127,6 +127,18 @@ def test_a_change_whose_old_replicas_drain_says_so() -> None:
     assert condition(got, "Progressing") == ("True", "Draining", "m-0 finishes running answers and leaves.")
 
 
+def test_who_leaves_is_told_by_role_and_what_each_waits_for() -> None:
+    computing = [pod(f"p-{number}", leaving=True, role="prefill") for number in (0, 1)]
+    answering = [pod(f"d-{number}", leaving=True, role="decode") for number in (0, 1)]
+    said = condition(status_of(1, pod("m-1", ready=True), *computing, *answering), "Progressing")
+    assert said[2] == (
+        "p-0, p-1 leave when the KV caches they keep have been fetched or have expired; d-0, d-1 finish running "
+        "answers and leave."
+    )
+    said = condition(status_of(1, pod("m-1", ready=True), computing[0]), "Progressing")
+    assert said[2] == "p-0 leaves when the KV caches that it keeps have been fetched or have expired."
+
+
 def test_a_change_that_has_not_reached_every_replica_is_progress() -> None:
     assert condition(status_of(1, pod("m-0", ready=True), updated=0), "Progressing")[:2] == ("True", "Starting")
 

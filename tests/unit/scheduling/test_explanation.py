@@ -195,8 +195,8 @@ def prefill_record(verdict: Outcome, **more: Any) -> PrefillRecord:
 
 
 NUMBERS = (
-    "about 600 prompt tokens (estimates off by 4% lately), of which 100 are cached at 127.0.0.1:8000, so 500 to compute, "
-    "threshold 256"
+    "about 600 prompt tokens (estimates off by 4% lately), of which 100 are cached at 127.0.0.1:8000, so 500 to "
+    "compute, threshold 256"
 )
 
 

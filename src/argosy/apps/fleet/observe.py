@@ -9,13 +9,14 @@ from collections.abc import Iterable
 from argosy.api.gateway import Gateway
 from argosy.api.kubernetes import Pod
 from argosy.api.llmservice import StoredService
-from argosy.api.names import COMPONENT, METRICS_PORT, SYSTEM_NAMESPACE
-from argosy.api.objects import K
+from argosy.api.names import COMPONENT, ENGINE_PORT, METRICS_PORT, SERVICE_LABEL, SYSTEM_NAMESPACE
+from argosy.api.objects import K, Key
 from argosy.apps.fleet.fleet import Fleet
 from argosy.base.errors import PeerError
 from argosy.decide.planning.observation import Observation, Samples, Seen, observation
 from argosy.edge.http.exposition import samples
 from argosy.edge.kube.port import Withheld
+from argosy.engines.llama_cpp import METRICS_PATH
 
 _USABLE = ("argosy_scheduling_file_usable", ())
 _PAGES = {"picker": "/metrics", "envoy": "/stats/prometheus?filter=failure_mode_allowed"}
@@ -39,6 +40,7 @@ async def observe(fleet: Fleet) -> Observation:
             gateways=gateways,
             picker=_sum(pages["picker"]),
             envoy=_sum(pages["envoy"]),
+            draining=await _draining(fleet, pods),
             scheduling_usable=scheduling_usable(pages["picker"]),
             supervisor_pid=fleet.supervisor_pid,
             unseen=tuple(unseen),
@@ -68,6 +70,24 @@ async def _pages(fleet: Fleet, pods: Iterable[Pod], unseen: list[str]) -> dict[s
         component: await asyncio.gather(*(page(pod, path) for pod in running(pods, component)))
         for component, path in _PAGES.items()
     }
+
+
+async def _draining(fleet: Fleet, pods: Iterable[Pod]) -> dict[Key, Samples]:
+    """Give the pages of workers that end, of as many as answer: they say what they wait for."""
+
+    async def page(pod: Pod) -> Samples:
+        try:
+            return read_samples(await fleet.pages.page(pod, ENGINE_PORT, METRICS_PATH))
+        except PeerError:
+            return {}
+
+    ending = [
+        pod
+        for pod in pods
+        if pod.metadata.deletion_timestamp and SERVICE_LABEL in pod.metadata.labels and pod.status.pod_ip
+    ]
+    pages = await asyncio.gather(*map(page, ending))
+    return {pod.key: found for pod, found in zip(ending, pages, strict=True)}
 
 
 def scheduling_usable(pages: Iterable[Samples]) -> bool | None:

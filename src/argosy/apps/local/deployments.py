@@ -6,7 +6,7 @@ Rules of this file:
 - A pod belongs to the revision whose template hash it carries; pods of other revisions are old.
 - RollingUpdate keeps the wanted number ready: one pod more for the time of the change, an old one goes when a new one
   is ready. Recreate deletes the old pods first. Old pods that are not ready go at once.
-- A name whose process still drains is not taken again by RollingUpdate; Recreate waits for it (the runner does).
+- A pod that ends keeps its name until it is gone. Recreate waits for that, RollingUpdate takes another name meanwhile.
 """
 
 import hashlib
@@ -35,23 +35,22 @@ def template_hash(deployment: Deployment, cpus: int) -> str:
     return hashlib.sha256(b"%d %s" % (cpus, template)).hexdigest()[:10]
 
 
-def pod_changes(
-    deployment: Deployment, pods: Iterable[Pod], *, cpus: int, draining: frozenset[Key] = frozenset()
-) -> PodChanges:
+def pod_changes(deployment: Deployment, pods: Iterable[Pod], *, cpus: int) -> PodChanges:
     """Give the changes that bring the Deployment's pods nearer to what is wanted.
 
     `pods` are all pods of the namespace or more; `cpus` are those that each pod may use: pods that were given another
-    number are replaced, since threads beyond the cores would slow all of them down. `draining` are names whose process
-    has not ended yet.
+    number are replaced, since threads beyond the cores would slow all of them down.
     """
-    mine = sorted((pod for pod in pods if _owned(pod, deployment)), key=_index)
+    there = tuple(pods)
+    owned = sorted((pod for pod in there if _owned(pod, deployment)), key=_index)
+    mine = [pod for pod in owned if pod.metadata.deletion_timestamp is None]
     revision = template_hash(deployment, cpus)
     new = [pod for pod in mine if pod.metadata.labels.get(TEMPLATE_HASH_LABEL) == revision]
     old = [pod for pod in mine if pod.metadata.labels.get(TEMPLATE_HASH_LABEL) != revision]
     wanted = deployment.spec.replicas
     recreate = deployment.spec.strategy is not None and deployment.spec.strategy.type == "Recreate"
     if recreate:
-        gone, room = old, wanted - len(new)
+        gone, room = old, wanted - len(new) if mine == owned and not old else 0
     else:
         ready_new = sum(pod.ready for pod in new)
         spare = max(0, ready_new + sum(pod.ready for pod in old) - wanted)
@@ -61,8 +60,7 @@ def pod_changes(
         room = min(wanted - len(new), wanted + surge - len(new) - (len(old) - len(gone)))
     surplus = sorted(new, key=lambda pod: (pod.ready, -_index(pod)))[: max(0, len(new) - wanted)]
     gone = [*gone, *surplus]
-    taken = {pod.key for pod in mine if pod not in gone} | (set() if recreate else set(draining))
-    names = _free_names(deployment, taken, room)
+    names = _free_names(deployment, {pod.key for pod in there}, room)
     return PodChanges(
         create=tuple(_pod(deployment, name, revision) for name in names),
         delete=tuple(pod.key for pod in gone),

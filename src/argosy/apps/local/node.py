@@ -2,9 +2,9 @@
 
 Rules of this file:
 
-- A pod is known by its uid. One that is gone from the store, or there under another uid, is stopped; its successor of
-  the same name starts when its processes have ended, since both have one address.
-- A stopping pod stays in `draining` until its processes have ended.
+- A pod is known by its uid. One that is to go is stopped, and deleted once its processes have ended. One that is gone
+  from the store, or there under another uid, is stopped too; its successor of the same name starts when its processes
+  have ended, since both have one address.
 - Statuses go to the store as they change; a pod that is gone from it needs none.
 """
 
@@ -65,11 +65,6 @@ class Node:
         self._stopping: dict[Key, asyncio.Task[None]] = {}
         self._waiting: set[Key] = set()
 
-    @property
-    def draining(self) -> frozenset[Key]:
-        """Names of pods that are gone from the store while their processes still run."""
-        return frozenset(self._stopping)
-
     def address_of(self, pod: Key) -> str:
         """Give the address of a pod, which it has before it exists. Raises `NoAddress`."""
         return self._addresses.of(str(pod))
@@ -81,11 +76,7 @@ class Node:
 
         `share` is `cpu_share`'s.
         """
-        wanted = {pod.key: pod for pod in pods if pod.spec.node_name == NODE}
-        for key, process in list(self._pods.items()):
-            pod = wanted.get(key)
-            if pod is None or pod.metadata.uid != process.pod.metadata.uid:
-                self._begin_stop(key)
+        wanted = await self._stop_others([pod for pod in pods if pod.spec.node_name == NODE])
         self._waiting &= wanted.keys()
         left_off = False
         for key, pod in wanted.items():
@@ -105,6 +96,18 @@ class Node:
                     left_off = True
                     await self._report(pod, waiting("NoLog", str(disk_error(self._state.logs, error))))
         return left_off
+
+    async def _stop_others(self, mine: Iterable[Pod]) -> dict[Key, Pod]:
+        """Stop what is not to run, and delete what is to go and does not run; give the pods that are to run."""
+        wanted = {pod.key: pod for pod in mine if pod.metadata.deletion_timestamp is None}
+        for key, process in list(self._pods.items()):
+            pod = wanted.get(key)
+            if pod is None or pod.metadata.uid != process.pod.metadata.uid:
+                self._begin_stop(key)
+        for pod in mine:
+            if pod.key not in wanted and pod.key not in self._stopping:
+                await self._store.delete(Pod, pod.key, uid=pod.metadata.uid)
+        return wanted
 
     async def stop_all(self) -> None:
         """Stop every pod: workers of services first, so that answers finish through what stands before them."""
@@ -138,6 +141,7 @@ class Node:
         async def stop() -> None:
             try:
                 await process.stop()
+                await self._store.delete(Pod, key, uid=process.pod.metadata.uid)
             finally:
                 del self._stopping[key]
                 self._woken()

@@ -121,7 +121,7 @@ async def _reconcile(store: InMemoryStore, node: Node, setting: Setting, known: 
     """Do one pass; say whether something has to be tried again without a change."""
     services = (await store.list(LLMService)).items
     planned = await _apply_plan(store, services, setting, known)
-    share = await _apply_deployments(store, node, planned.leaving)
+    share = await _apply_deployments(store, planned.leaving)
     pods, deployments = (await store.list(Pod)).items, (await store.list(Deployment)).items
     left_off = await node.sync(pods, (await store.list(Service)).items, deployments, share=share)
     deployments, pods = (await store.list(Deployment)).items, (await store.list(Pod)).items
@@ -155,7 +155,7 @@ async def _apply_plan(
     return planned
 
 
-async def _apply_deployments(store: InMemoryStore, node: Node, leaving: Container[Key]) -> int:
+async def _apply_deployments(store: InMemoryStore, leaving: Container[Key]) -> int:
     """Make and remove pods, and give the CPUs of each engine.
 
     Those that are `leaving` stay as they are until they go, and have no part in the CPUs of those that stay.
@@ -166,10 +166,10 @@ async def _apply_deployments(store: InMemoryStore, node: Node, leaving: Containe
     share = cpu_share(coming)
     for deployment in coming:
         cpus = cpu_limit(deployment.spec.template.spec, share)
-        changes = pod_changes(deployment, pods, cpus=cpus, draining=node.draining)
+        changes = pod_changes(deployment, pods, cpus=cpus)
         uids = {pod.key: pod.metadata.uid for pod in pods}
         for key in changes.delete:
-            await store.delete(Pod, key, uid=uids[key])
+            await store.end(Pod, key, uid=uids[key])
         for pod in changes.create:
             await store.apply(pod, owner=DEPLOYMENTS)
         await store.write_status(msgspec.structs.replace(deployment, status=changes.status))
@@ -177,5 +177,5 @@ async def _apply_deployments(store: InMemoryStore, node: Node, leaving: Containe
     for pod in pods:
         owners = {reference.uid for reference in pod.metadata.owner_references if reference.kind == Deployment.KIND}
         if owners and not owners & alive:
-            await store.delete(Pod, pod.key, uid=pod.metadata.uid)
+            await store.end(Pod, pod.key, uid=pod.metadata.uid)
     return share

@@ -18,7 +18,10 @@ from argosy.api.objects import Condition, Key
 from argosy.decide.planning.installation import GATEWAY_NAME
 from argosy.decide.planning.pod_sentences import why_not_ready
 from argosy.decide.planning.status import gateway_url
+from argosy.engines.llama_cpp import REQUESTS_RUNNING, REQUESTS_WAITING, STATES_HELD
+from argosy.engines.moved import REASONS
 
+_TRANSFERS = "argosy_prefill_transfers_total"
 FAIL_OPENS = "envoy_http_ext_proc_failure_mode_allowed"
 
 Samples = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -62,9 +65,10 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
 class ServiceView(msgspec.Struct, frozen=True, kw_only=True):
     """A service.
 
-    `requests` were picked for it since the picker started, `running` have not ended, and of `prefilled` a prefill
-    worker has computed the prompt; None while the picker does not answer. `settled` says that nothing is changing any
-    more: the newest revision has all its replicas.
+    `requests` were picked for it since the picker started, `running` have not ended. Of `prefilled` a prefill worker
+    has computed the prompt; the KV caches of `not_moved` of these did not arrive, as far as engines tell. None while
+    the picker does not answer. `settled` says that nothing is changing any more: the newest revision has all its
+    replicas.
     """
 
     name: str
@@ -77,6 +81,7 @@ class ServiceView(msgspec.Struct, frozen=True, kw_only=True):
     requests: int | None
     running: int | None
     prefilled: int | None
+    not_moved: int | None
     replicas: tuple[Replica, ...]
     conditions: tuple[Condition, ...]
     stand_ins: tuple[StandIn, ...]
@@ -148,7 +153,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """What was read: objects, in any order, and the metrics pages of all pickers and Envoys, each added up.
 
-    `scheduling_usable` is `GatewayView`'s, `supervisor_pid` the process that stands for the control plane on a laptop.
+    `draining` are the metrics pages of workers that end, as far as they answer. `scheduling_usable` is
+    `GatewayView`'s, `supervisor_pid` the process that stands for the control plane on a laptop.
     """
 
     services: tuple[LLMService | StoredService, ...]
@@ -156,6 +162,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     gateways: tuple[Gateway, ...]
     picker: Samples = {}
     envoy: Samples = {}
+    draining: Mapping[Key, Samples] = {}
     scheduling_usable: bool | None = None
     supervisor_pid: int | None = None
     unseen: tuple[str, ...] = ()
@@ -166,7 +173,7 @@ def observation(seen: Seen) -> Observation:
     pods = sorted(seen.pods, key=lambda pod: pod.key)
     system = [_part(pod) for pod in pods if pod.metadata.namespace == SYSTEM_NAMESPACE]
     return Observation(
-        services=tuple(_service(s, pods, seen.picker) for s in sorted(seen.services, key=lambda s: s.key)),
+        services=tuple(_service(s, pods, seen) for s in sorted(seen.services, key=lambda s: s.key)),
         components=(*_supervisor(seen.supervisor_pid), *system),
         gateway=_gateway(installation_gateway(seen.gateways), seen),
         unseen=seen.unseen,
@@ -212,7 +219,8 @@ def _gateway(gateway: Gateway | None, seen: Seen) -> GatewayView:
     )
 
 
-def _service(service: LLMService | StoredService, pods: Iterable[Pod], picker: Samples) -> ServiceView:
+def _service(service: LLMService | StoredService, pods: Iterable[Pod], seen: Seen) -> ServiceView:
+    picker = seen.picker
     mine = [
         pod
         for pod in pods
@@ -227,7 +235,7 @@ def _service(service: LLMService | StoredService, pods: Iterable[Pod], picker: S
         namespace=service.metadata.namespace or "",
         model=service.model_name,
         available=available is not None and available.status == "True",
-        message=available.message if available else "it has not been planned yet",
+        message=_message(available, progressing),
         wanted=service.status.replicas,
         settled=service.status.observed_generation == service.metadata.generation
         and progressing is not None
@@ -235,13 +243,22 @@ def _service(service: LLMService | StoredService, pods: Iterable[Pod], picker: S
         requests=_total(picker, "argosy_picks_total", **pool),
         running=_total(picker, "argosy_reservations", **pool),
         prefilled=_total(picker, "argosy_prefill_legs_total", outcome="done", **pool),
-        replicas=tuple(_replica(pod, picker) for pod in mine),
+        not_moved=None if not picker else sum(_total(picker, _TRANSFERS, outcome=why, **pool) or 0 for why in REASONS),
+        replicas=tuple(_replica(pod, picker, seen.draining.get(pod.key, {})) for pod in mine),
         conditions=service.status.conditions,
         stand_ins=service.status.stand_ins,
     )
 
 
-def _replica(pod: Pod, picker: Samples) -> Replica:
+def _message(available: Condition | None, progressing: Condition | None) -> str:
+    """Say how far a service is, and who is leaving where nothing else is under way."""
+    if available is None:
+        return "it has not been planned yet"
+    is_draining = progressing is not None and progressing.reason == "Draining"
+    return f"{available.message} {progressing.message}" if progressing and is_draining else available.message
+
+
+def _replica(pod: Pod, picker: Samples, own: Samples) -> Replica:
     address = f"{pod.status.pod_ip}:{ENGINE_PORT}" if pod.status.pod_ip else None
     return Replica(
         name=pod.metadata.name,
@@ -251,9 +268,19 @@ def _replica(pod: Pod, picker: Samples) -> Replica:
         address=address,
         ready=pod.ready,
         restarts=_restarts(pod),
-        message="is ready" if pod.ready else why_not_ready(pod),
+        message="is ready" if pod.ready else f"{why_not_ready(pod)}{_waits_for(own)}",
         picks=_total(picker, "argosy_picks_total", endpoint=address or ""),
     )
+
+
+def _waits_for(own: Samples) -> str:
+    """Say what a worker that ends waits for, by its own metrics; nothing where they do not tell."""
+    if not own:
+        return ""
+    answers = sum(_total(own, name) or 0 for name in (REQUESTS_RUNNING, REQUESTS_WAITING))
+    counts = [(answers, "request", "here"), (_total(own, STATES_HELD) or 0, "KV cache", "to be fetched")]
+    said = [f"{count} {what}{'' if count == 1 else 's'} {rest}" for count, what, rest in counts if count]
+    return f": {', '.join(said) or 'nothing is left to wait for'}"
 
 
 def _part(pod: Pod) -> Part:

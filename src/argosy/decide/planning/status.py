@@ -203,8 +203,7 @@ def _progressing(this: Situation, roles: Sequence[RoleStatus]) -> Condition:
         return _condition("Progressing", "False", "Settled", "Nothing is changing.")
     ending = [pod for pod in this.pods if pod.metadata.deletion_timestamp is not None]
     if ending and this.deployments and all(role.ready_replicas >= role.replicas for role in roles):
-        do = "finishes running answers and leaves" if len(ending) == 1 else "finish running answers and leave"
-        return _condition("Progressing", "True", "Draining", f"{names(ending)} {do}.")
+        return _condition("Progressing", "True", "Draining", f"{_leaving(ending)}.")
     coming = [each for each in this.deployments if each.key not in this.leaving]
     refusal = next(filter(None, map(_refusal, coming)), None)
     message = f"{_takeover(coming, this.pods)}{sentence(roles, this.pods)}{_until_then(roles)}"
@@ -213,6 +212,21 @@ def _progressing(this: Situation, roles: Sequence[RoleStatus]) -> Condition:
     if any(failing(pod) for pod in this.pods):
         return _condition("Progressing", "False", "Failing", message)
     return _condition("Progressing", "True", "Starting", message)
+
+
+def _leaving(pods: Iterable[Pod]) -> str:
+    """Say which workers leave, and what each kind of them waits for."""
+    answering, computing = list[Pod](), list[Pod]()
+    for pod in pods:
+        (computing if pod.metadata.labels.get(ROLE_LABEL) == PREFILL_ROLE else answering).append(pod)
+    said = []
+    if computing:
+        do = "leaves when the KV caches that it keeps" if len(computing) == 1 else "leave when the KV caches they keep"
+        said.append(f"{names(computing)} {do} have been fetched or have expired")
+    if answering:
+        do = "finishes running answers and leaves" if len(answering) == 1 else "finish running answers and leave"
+        said.append(f"{names(answering)} {do}")
+    return "; ".join(said)
 
 
 def _refusal(deployment: Deployment) -> str | None:

@@ -141,6 +141,14 @@ class InMemoryStore:
         if entry is not None and uid in (None, entry.object.metadata.uid):
             self._record(Change.DELETED, entry.object, entry.object.metadata, entry.owner)
 
+    async def end(self, kind: type[Object], key: Key, *, uid: str | None) -> None:
+        """Say that an object is to go; whoever uses it deletes it when it may. Once said, it stays so."""
+        entry = self._of(kind).get(key)
+        if entry is None or entry.object.metadata.uid != uid or entry.object.metadata.deletion_timestamp is not None:
+            return
+        metadata = msgspec.structs.replace(entry.object.metadata, deletion_timestamp=self._now())
+        self._record(Change.MODIFIED, entry.object, metadata, entry.owner)
+
     async def write_status(self, obj: K) -> K:
         """Replace the status. Raises `NotFound`, also when the object has another uid than the one that is there."""
         if "status" not in obj.__struct_fields__:
@@ -178,7 +186,7 @@ class InMemoryStore:
             obj.metadata,
             uid=old.metadata.uid,
             creation_timestamp=old.metadata.creation_timestamp,
-            deletion_timestamp=None,
+            deletion_timestamp=old.metadata.deletion_timestamp,
             generation=(old.metadata.generation or 0) + (before != after),
         )
         return self._record(Change.MODIFIED, _with_status(obj, _status(old)), metadata, owner)
