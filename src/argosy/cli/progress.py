@@ -34,17 +34,22 @@ class Display(Protocol):
 
 
 class _Lines:
-    """One line for every part that gets ready; those that are at first go without saying."""
+    """One line for every part that gets ready, or leaves; those that are ready at first go without saying."""
 
     def __init__(self, begun: float) -> None:
         self._begun = begun
         self._said: set[str] | None = None
+        self._leaving: set[str] = set()
 
     def show(self, observation: "Observation") -> None:
         ready = {name for name, is_ready in _parts(observation) if is_ready}
         for name in sorted(ready - self._said) if self._said is not None else ():
             print(f"  {name} is ready ({time.monotonic() - self._begun:.1f} s)", flush=True)
         self._said = ready | (self._said or set())
+        for replica in (each for service in observation.services for each in service.replicas):
+            if replica.leaving and replica.name not in self._leaving:
+                print(f"  {replica.name} {replica.message}", flush=True)
+                self._leaving.add(replica.name)
 
 
 class _Bar:

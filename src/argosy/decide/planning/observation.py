@@ -48,7 +48,8 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
     """A worker of a service.
 
     `role` is the field of `spec.workers` that it is one of, empty where it does not say; `address` is its endpoint,
-    `picks` the requests that the picker sent there, None when that is not known.
+    `picks` the requests that the picker sent there, None when that is not known. `leaving`: it is to go, and ends what
+    it has begun.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int
     message: str
     picks: int | None
+    leaving: bool = False
 
 
 class ServiceView(msgspec.Struct, frozen=True, kw_only=True):
@@ -270,6 +272,7 @@ def _replica(pod: Pod, picker: Samples, own: Samples) -> Replica:
         restarts=_restarts(pod),
         message="is ready" if pod.ready else f"{why_not_ready(pod)}{_waits_for(own)}",
         picks=_total(picker, "argosy_picks_total", endpoint=address or ""),
+        leaving=pod.metadata.deletion_timestamp is not None,
     )
 
 
