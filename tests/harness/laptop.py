@@ -70,8 +70,9 @@ class Laptop:
         return result
 
     def service(self, name: str = "smollm2") -> dict[str, Any]:
-        """Give one service of the status."""
-        return next(service for service in self.status()["services"] if service["name"] == name)
+        """Give one service of the status, without the replicas that are leaving."""
+        found: dict[str, Any] = next(service for service in self.status()["services"] if service["name"] == name)
+        return {**found, "replicas": [replica for replica in found["replicas"] if not replica["leaving"]]}
 
     def pid(self, component: str) -> int:
         """Give the process id of a component."""

@@ -69,8 +69,8 @@ class ServiceView(msgspec.Struct, frozen=True, kw_only=True):
 
     `requests` were picked for it since the picker started, `running` have not ended. Of `prefilled` a prefill worker
     has computed the prompt; the KV caches of `not_moved` of these did not arrive, as far as engines tell. None while
-    the picker does not answer. `settled` says that nothing is changing any more: the newest revision has all its
-    replicas.
+    the picker does not answer. `settled` says that the newest revision has all its replicas;
+    others may be leaving.
     """
 
     name: str
@@ -241,7 +241,7 @@ def _service(service: LLMService | StoredService, pods: Iterable[Pod], seen: See
         wanted=service.status.replicas,
         settled=service.status.observed_generation == service.metadata.generation
         and progressing is not None
-        and progressing.reason == "Settled",
+        and progressing.reason in ("Settled", "Draining"),
         requests=_total(picker, "argosy_picks_total", **pool),
         running=_total(picker, "argosy_reservations", **pool),
         prefilled=_total(picker, "argosy_prefill_legs_total", outcome="done", **pool),

@@ -199,11 +199,12 @@ def _progressing(this: Situation, roles: Sequence[RoleStatus]) -> Condition:
         return _condition("Progressing", "False", this.problem.by, "Nothing is changed until the plan can be made.")
     wanted = sum(role.replicas for role in roles)
     ready = all(role.ready_replicas == role.replicas for role in roles)
-    if this.deployments and ready and wanted == len(this.pods) and all(map(_updated, this.deployments)):
-        return _condition("Progressing", "False", "Settled", "Nothing is changing.")
     ending = [pod for pod in this.pods if pod.metadata.deletion_timestamp is not None]
-    if ending and this.deployments and all(role.ready_replicas >= role.replicas for role in roles):
-        return _condition("Progressing", "True", "Draining", f"{_leaving(ending)}.")
+    is_whole = this.deployments and ready and all(map(_updated, this.deployments))
+    if is_whole and wanted == len(this.pods) - len(ending):
+        if ending:
+            return _condition("Progressing", "True", "Draining", f"{_leaving(ending)}.")
+        return _condition("Progressing", "False", "Settled", "Nothing is changing.")
     coming = [each for each in this.deployments if each.key not in this.leaving]
     refusal = next(filter(None, map(_refusal, coming)), None)
     message = f"{_takeover(coming, this.pods)}{sentence(roles, this.pods)}{_until_then(roles)}"
