@@ -42,6 +42,8 @@ DEFAULT_PARALLEL: Final = 4
 """Requests that decode together; more wait in the server's own queue."""
 DEFAULT_CONTEXT_TOKENS: Final = 2048
 """Prompt and answer of one request together, in tokens."""
+COMPLETION_TOKENS: Final = 16
+"""Of an answer to /v1/completions that names no `max_tokens`, as OpenAI and vLLM have it."""
 MAX_WAITING: Final = 512
 """Requests that wait for a slot; one more is answered 503."""
 MAX_REQUEST_BYTES: Final = MAX_BODY_BYTES

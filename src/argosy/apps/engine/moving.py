@@ -84,6 +84,7 @@ class Moving:
             quantization=weights.quantization or "",
             adapter="",
             kv_type=KV_TYPE,
+            slots=settings.parallel,
             build=model.build,
         )
         self._adapter_digests = model.adapter_digests

@@ -23,7 +23,7 @@ import msgspec
 from msgspec import Meta
 
 from argosy.apps.engine.schema import SchemaError, check_schema
-from argosy.engines.llama_cpp import MAX_REQUEST_BYTES, Settings
+from argosy.engines.llama_cpp import COMPLETION_TOKENS, MAX_REQUEST_BYTES, Settings
 
 Kind = Literal["chat", "completion"]
 
@@ -287,6 +287,8 @@ def _payload(checked: _Sampling, name: str, adapter: int | None, *, is_prefill: 
         asked["seed"] = checked.seed % _SEEDS
     if adapter is not None:
         asked["lora"] = [{"id": adapter, "scale": 1.0}]
+    if checked.max_tokens is None and isinstance(checked, _Completion):
+        asked["max_tokens"] = COMPLETION_TOKENS
     if is_prefill:
         asked.pop("max_completion_tokens", None)
         asked["max_tokens"] = 1

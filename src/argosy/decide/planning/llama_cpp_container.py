@@ -59,7 +59,12 @@ def llama_cpp_container(this: Served, role: ServedRole) -> EngineContainer:
         volumes=(*volumes, room),
         startup_s=startup.failure_threshold,
         grace_s=llama_cpp.GRACE_S,
-        layout=(image, spec.model.source, *((each.name, each.source) for each in spec.model.adapters)),
+        layout=(
+            image,
+            spec.model.source,
+            settings.parallel,
+            *((each.name, each.source) for each in spec.model.adapters),
+        ),
     )
 
 
