@@ -93,6 +93,10 @@ def test_a_long_prompt_is_computed_by_a_prefill_worker_that_is_never_a_destinati
     assert made.value("argosy_prefill_legs_under_way") == 1.0
     split = {"model_name": "m", "decision_type": "prefill-decode"}
     assert made.value("llm_d_epp_disagg_decision_total", **split) == 1.0
+    there = {"pool": "default/a", "endpoint": f"{PREFILL}:8000"}
+    assert made.value("argosy_prefill_picks_total", **there) == 1.0
+    made.see(gateway())
+    assert made.value("argosy_prefill_picks_total", **there) is None
 
 
 def test_a_short_prompt_and_one_that_is_cached_stay_at_the_decode_worker() -> None:

@@ -152,12 +152,15 @@ def test_counts_are_of_the_pages_and_unknown_without_them() -> None:
     page = {
         ("argosy_picks_total", (("endpoint", endpoint), ("pool", "default/m"))): 3.0,
         ("argosy_picks_total", (("endpoint", "10.0.0.2:1"), ("pool", "default/x"))): 4.0,
+        ("argosy_prefill_picks_total", (("endpoint", endpoint), ("pool", "default/m"))): 2.0,
+        ("argosy_requests_total", (("model", "m"), ("pool", "default/m"))): 8.0,
+        ("argosy_requests_total", (("model", "x"), ("pool", "default/x"))): 4.0,
         ("argosy_reservations", (("pool", "default/m"),)): 1.0,
     }
     found = seen(picker=page, envoy={("envoy_http_ext_proc_failure_mode_allowed", ()): 2.0})
-    assert (found.gateway.picks, found.gateway.reservations, found.gateway.fail_opens) == (7, 1, 2)
-    assert (found.services[0].requests, found.services[0].running) == (3, 1)
-    assert found.services[0].replicas[0].picks == 3
+    assert (found.gateway.picks, found.gateway.reservations, found.gateway.fail_opens) == (12, 1, 2)
+    assert (found.services[0].requests, found.services[0].running) == (8, 1)
+    assert found.services[0].replicas[0].picks == 5
     assert seen().services[0].requests is None
 
 

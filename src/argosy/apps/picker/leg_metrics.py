@@ -6,6 +6,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from argosy.apps.picker.tally import Tallies
+from argosy.base.endpoint import Endpoint
 from argosy.decide.scheduling.deciders.threshold import Verdict
 from argosy.engines.moved import Transfer
 
@@ -22,6 +23,9 @@ class LegMetrics:
             "Requests of pools with prefill workers: prefilled there, or why not",
             ["pool", "verdict"],
             registry=registry,
+        )
+        self._picks = Counter(
+            "argosy_prefill_picks", "Picks of a prefill worker for a prompt", ["pool", "endpoint"], registry=registry
         )
         self._legs = Counter(
             "argosy_prefill_legs", "Prefill legs that have ended, by what came of them", ["pool", "outcome"],
@@ -50,6 +54,7 @@ class LegMetrics:
             registry.register(tallies)
         self._decisions: dict[tuple[str, bool], int] = {}
         self._labels: set[tuple[str, str]] = set()
+        self._places: set[tuple[str, str]] = set()
         self._outcomes: set[tuple[str, str]] = set()
         self._arrivals: set[tuple[str, Transfer]] = set()
 
@@ -70,6 +75,11 @@ class LegMetrics:
         self._verdicts.labels(pool, verdict.outcome).inc()
         self._uncached.of(pool).add(verdict.uncached_tokens)
 
+    def picked(self, pool: str, endpoint: Endpoint) -> None:
+        """Count a pick of a prefill worker."""
+        self._places.add((pool, str(endpoint)))
+        self._picks.labels(pool, str(endpoint)).inc()
+
     def ended(self, pool: str, outcome: str, took_s: float) -> None:
         """Count a leg that ended."""
         self._outcomes.add((pool, outcome))
@@ -85,8 +95,11 @@ class LegMetrics:
         """Show how far an estimate was off."""
         self._error.set(abs(estimate - tokens) / tokens)
 
-    def know(self, pools: Collection[str], models: Collection[str]) -> None:
-        """Drop the series of pools and models that are gone."""
+    def know(self, pools: Collection[str], models: Collection[str], endpoints: Collection[str]) -> None:
+        """Drop the series of pools, models and endpoints that are gone."""
+        for pool, endpoint in [each for each in self._places if each[0] not in pools or each[1] not in endpoints]:
+            self._places.discard((pool, endpoint))
+            self._picks.remove(pool, endpoint)
         for decision in [each for each in self._decisions if each[0] and each[0] not in models]:
             del self._decisions[decision]
         for pool, verdict in [each for each in self._labels if each[0] not in pools]:

@@ -228,7 +228,7 @@ class PickerMetrics:
             self._rewrites.remove(*labels)
         self._counters.clear()
         names, places = {str(pool) for pool in pools}, {str(endpoint) for endpoint in endpoints}
-        self.legs.know(names, models)
+        self.legs.know(names, models, places)
         for name in names - self._held.keys():
             self._hold(name, 0)
             self._fallback_served.labels(name)

@@ -168,6 +168,7 @@ class Prefills:
             return "set_aside"
         picked: Endpoint = decision.endpoints[0]
         leg.picked = picked
+        self._metrics.picked(record.pool, picked)
         matched = leg.candidates.columns["matched"][best]
         self._legs += 1
         self._bytes += 2 * len(body)

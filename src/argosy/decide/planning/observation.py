@@ -48,8 +48,8 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
     """A worker of a service.
 
     `role` is the field of `spec.workers` that it is one of, empty where it does not say; `address` is its endpoint,
-    `picks` the requests that the picker sent there, None when that is not known. `leaving`: it is to go, and ends what
-    it has begun.
+    `picks` what the picker sent there, requests and prompts of them, None when that is not known. `leaving`: it is to
+    go, and ends what it has begun.
     """
 
     name: str
@@ -212,7 +212,7 @@ def _gateway(gateway: Gateway | None, seen: Seen) -> GatewayView:
         url=gateway_url(gateway, otherwise=otherwise) or "",
         programmed=programmed is not None and programmed.status == "True",
         message=programmed.message if programmed else message,
-        picks=_total(seen.picker, "argosy_picks_total"),
+        picks=_total(seen.picker, "argosy_requests_total"),
         reservations=_total(seen.picker, "argosy_reservations"),
         fail_opens=_total(seen.envoy, FAIL_OPENS),
         served_not_picked=_total(seen.picker, "argosy_served_not_picked_total"),
@@ -242,7 +242,7 @@ def _service(service: LLMService | StoredService, pods: Iterable[Pod], seen: See
         settled=service.status.observed_generation == service.metadata.generation
         and progressing is not None
         and progressing.reason in ("Settled", "Draining"),
-        requests=_total(picker, "argosy_picks_total", **pool),
+        requests=_total(picker, "argosy_requests_total", **pool),
         running=_total(picker, "argosy_reservations", **pool),
         prefilled=_total(picker, "argosy_prefill_legs_total", outcome="done", **pool),
         not_moved=None if not picker else sum(_total(picker, _TRANSFERS, outcome=why, **pool) or 0 for why in REASONS),
@@ -271,7 +271,7 @@ def _replica(pod: Pod, picker: Samples, own: Samples) -> Replica:
         ready=pod.ready,
         restarts=_restarts(pod),
         message="is ready" if pod.ready else f"{why_not_ready(pod)}{_waits_for(own)}",
-        picks=_total(picker, "argosy_picks_total", endpoint=address or ""),
+        picks=_total(picker, ("argosy_picks_total", "argosy_prefill_picks_total"), endpoint=address or ""),
         leaving=pod.metadata.deletion_timestamp is not None,
     )
 
@@ -308,14 +308,15 @@ def _restarts(pod: Pod) -> int:
     return sum(container.restart_count for container in pod.status.container_statuses)
 
 
-def _total(samples: Samples, name: str, **labels: str) -> int | None:
-    """Add the values of a metric over all label sets that contain `labels`; None when there is no page to read."""
+def _total(samples: Samples, names: str | tuple[str, ...], **labels: str) -> int | None:
+    """Add the values of metrics over all label sets that contain `labels`; None when there is no page to read."""
+    names = (names,) if isinstance(names, str) else names
     if not samples:
         return None
     return int(
         sum(
             value
             for (found, having), value in samples.items()
-            if found == name and labels.items() <= dict(having).items()
+            if found in names and labels.items() <= dict(having).items()
         )
     )
