@@ -17,10 +17,11 @@ from argosy.api.vllm_options import VLLMOptions
 from argosy.base.endpoint import Endpoint
 from argosy.engines import vllm
 from harness import vllm_environment
-from harness.waiting import until
+from harness.waiting import until, wait_for
 
 MODEL = "smollm2"
 START_S = 300.0
+KILLED_S = 180.0
 CHUNK_TOKENS = 256
 """How much of a prompt it computes in one step; between two steps it takes note of who has left."""
 _numbers = itertools.count(1)
@@ -73,11 +74,17 @@ class VLLMWorker:
         self._signal(signal.SIGCONT, whole=True)
 
     def kill(self) -> None:
-        """Kill all its processes, at once, unless they have ended."""
-        if self._process is not None:
+        """Kill all its processes, at once, and wait for their end.
+
+        Their connections break when they end, not when they are killed: the kernel frees a process's memory first, for
+        which one on a busy machine has waited half a minute for a turn.
+        """
+        process = self._process
+        if process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._signal(signal.SIGKILL, whole=True)
-            self._process.wait()
+            wait_for(lambda: not _lives(process.pid), "it outlived SIGKILL", within_s=KILLED_S)
+            process.wait()
 
     async def ask(self, body: dict[str, Any]) -> Any:
         """Have it serve a chat request alone; give its answer."""
@@ -119,6 +126,17 @@ class VLLMWorker:
     def _signal(self, number: int, *, whole: bool) -> None:
         assert self._process is not None, "it was not started"
         (os.killpg if whole else os.kill)(self._process.pid, number)
+
+
+def _lives(group: int) -> bool:
+    """Say whether a group has a process of which a thread has not ended."""
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it ended while we looked
+            state, _, of, *more = status.read_text().rpartition(")")[2].split()
+            threads = int(more[14])  # `num_threads`, proc_pid_stat(5); the first may have ended before others
+            if int(of) == group and (state not in "ZX" or threads > 1):
+                return True
+    return False
 
 
 async def start_together(*workers: VLLMWorker) -> None:

@@ -24,11 +24,12 @@ from harness.waiting import until
 pytestmark = pytest.mark.timeout(660)  # two workers start in a minute where nothing else runs
 
 CHAT = "/v1/chat/completions"
-FAULT_S = 240.0
-"""How long an answer may take whose prefill worker is dead.
+PATIENCE_S = 400.0
+"""How long a request may take in all; those with faults include the end of a killed worker."""
+FAULT_S = 60.0
+"""How long an answer may take from the end of its prefill worker on.
 
-vLLM waits 5 s for a peer that it has never met, and gives a pull no limit of its own: that the peer is dead is UCX's to
-notice, which takes a second, or two minutes where the machine is busy.
+vLLM waits 5 s for a peer that it has never met. A connection that breaks it notices at once, and then computes.
 """
 TEXTS = {
     "a line": "Say the days of the week.",
@@ -50,7 +51,7 @@ class Served(NamedTuple):
 
     async def ask(self, body: dict[str, Any]) -> str:
         """Give the text that a client gets, which must come from the decode worker."""
-        patience = aiohttp.ClientTimeout(total=FAULT_S)
+        patience = aiohttp.ClientTimeout(total=PATIENCE_S)
         async with self.plane.client() as client, client.post(CHAT, json=body, timeout=patience) as answer:
             assert answer.status == 200, await answer.text()
             if body.get("stream"):
@@ -73,7 +74,7 @@ def unseen(text: str, **more: Any) -> dict[str, Any]:
 @pytest.fixture
 async def served(tmp_path: Path, prefill_and_decode: tuple[VLLMWorker, VLLMWorker]) -> AsyncIterator[Served]:
     prefill, decode = prefill_and_decode
-    async with data_plane(tmp_path, request_timeout_s=FAULT_S) as plane:
+    async with data_plane(tmp_path, request_timeout_s=PATIENCE_S) as plane:
         await plane.publish_model(MODEL)
         policy = json.dumps({"thresholdTokens": 1, "prefillTimeoutSeconds": 60})
         metadata = {"namespace": "default", "name": MODEL, "annotations": {ANNOTATION: policy}}
@@ -143,7 +144,7 @@ async def test_a_prefill_worker_killed_between_the_legs_is_made_up_for(served: S
     asked = await prefilled_while_decode_waits(served, body)
     served.prefill.kill()
     served.decode.go_on()
-    assert await asked == text_of(plain)
+    assert await asyncio.wait_for(asked, FAULT_S) == text_of(plain)
     after = await served.decode.tokens()
     assert after["local_compute"] - before["local_compute"] == plain["usage"]["prompt_tokens"]
     assert after["external_kv_transfer"] == before["external_kv_transfer"]
@@ -160,7 +161,7 @@ async def test_a_prefill_worker_killed_during_the_pull_is_made_up_for(served: Se
     served.decode.go_on()
     await until(lambda: served.decode.metric("num_requests_kv_fetch_by_stage", stage="in_progress"))
     served.prefill.kill()
-    assert await asked == text_of(plain)
+    assert await asyncio.wait_for(asked, FAULT_S) == text_of(plain)
     after = await served.decode.tokens()
     assert after["local_compute"] - before["local_compute"] == plain["usage"]["prompt_tokens"]
     assert after["external_kv_transfer"] == before["external_kv_transfer"]
