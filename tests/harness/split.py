@@ -61,7 +61,8 @@ class Clients:
         self._ending = False
         self.streaming = 0
         self.answers: list[tuple[str, str]] = []
-        self.cut = 0
+        self.cut: list[str] = []
+        """The ids of requests whose answers ended in their middle."""
         self.refused: list[str] = []
 
     async def one(self, session: aiohttp.ClientSession) -> None:
@@ -69,12 +70,13 @@ class Clients:
         while not self._ending:
             sentence = sentence_of(_RNG)
             body = self._body(sentence) | {"stream": True}
-            begun, said = False, ""
+            begun, said, request = False, "", ""
             try:
                 async with asyncio.timeout(DEADLINE_S), session.post(self._url, json=body) as answer:
                     if answer.status != 200:
                         self.refused.append(f"{answer.status} {await answer.text()}")
                         continue
+                    request = answer.headers["x-request-id"]
                     async for line in answer.content:
                         if line.startswith(b"data: {"):
                             self.streaming += not begun
@@ -85,7 +87,7 @@ class Clients:
                             self.answers.append((sentence, said))
             except aiohttp.ClientError as error:
                 if begun:
-                    self.cut += 1
+                    self.cut.append(request)
                 else:
                     self.refused.append(repr(error))
             except TimeoutError:
@@ -105,7 +107,7 @@ class Clients:
     async def check(self, *, cut: int = 0) -> None:
         """Fail unless every answer was right, and whole but for so many that had begun."""
         assert self.refused == []
-        assert self.cut <= cut
+        assert len(self.cut) <= cut
         for sentence, said in self.answers:
             assert said.strip()
             if not (sentence * (self._tokens // 8 + 2)).startswith(said.strip()):
