@@ -36,7 +36,7 @@ from harness.kv import (
 from harness.split import sentence_of
 from harness.waiting import until
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 PARALLEL = 8
 SETTINGS = {"parallel": PARALLEL, "context": 512}
 TIMES = 6

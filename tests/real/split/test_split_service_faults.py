@@ -33,11 +33,12 @@ from harness.split import (
 )
 from harness.waiting import until
 
+pytestmark = pytest.mark.timeout(240)
 CLIENTS = 4
 TIMES = 6
 """How often a prompt has its line: some 80 tokens in all."""
-LONG = 100
-"""Tokens of answers that last some seconds."""
+LONG = 60
+"""Tokens of answers that are likely to be in their middle."""
 ROUNDS = 2
 STILL_S = 5
 """A worker that stands still for longer is no longer ready."""
