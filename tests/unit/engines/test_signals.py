@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from argosy.apps.engine.metrics import Metrics
 from argosy.edge.http.exposition import family
 from argosy.engines.signals import DIALECTS, MOST, Signals, dialect_of, signals_of
 
@@ -96,3 +97,13 @@ def test_whatever_a_page_says_stays_within_bounds(series: list[tuple[str, str, f
         assert 0 <= said.waiting <= MOST
         assert said.kv_usage is None or 0 <= said.kv_usage <= 1
         assert said.cache_blocks is None or 0 < said.cache_blocks <= MOST
+
+
+def test_our_engine_names_the_adapters_with_requests() -> None:
+    metrics = Metrics("m")
+    metrics.show_load(running=lambda: 1, waiting=lambda: 2)
+    metrics.show_adapters(3, running=lambda: {"pirate"}, waiting=lambda: {"", "sailor/robot"})
+    page = metrics.exposition()
+    found = signals_of(DIALECTS["vllm"], lambda name: family(page, name))
+    assert found is not None
+    assert found.adapters == {"pirate", "sailor/robot"}
