@@ -18,6 +18,6 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 if "PYTEST_XDIST_WORKER" in os.environ:
     # A worker is measured by now; programs that tests start are not to be.
     os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
-# How long an example takes says something of the machine, not of the code.
-hypothesis.settings.register_profile("argosy", deadline=None)
+# How long an example takes, or the making of one, says something of the machine, not of the code.
+hypothesis.settings.register_profile("argosy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("argosy")

@@ -2,6 +2,8 @@
 
 import argparse
 import asyncio
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from argosy.cli.options import WHERE, add_place
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
     from argosy.decide.planning.observation import Observation, Part, Replica, ServiceView
 
 WATCH_S = 2.0
+_PIPE_COLUMNS = 200
 
 
 def register(subparsers: Any, summary: str) -> None:
@@ -65,7 +68,9 @@ def _print(observation: "Observation", found: Place, *, as_json: bool, anew: boo
         return
     from rich.console import Console  # noqa: PLC0415
 
-    console = Console(highlight=False, markup=False)
+    # Whoever reads a pipe has no columns: rich would take 80, and cut names and addresses to fit.
+    told = sys.stdout.isatty() or "COLUMNS" in os.environ
+    console = Console(highlight=False, markup=False, width=None if told else _PIPE_COLUMNS)
     if anew:
         console.clear()
     show(observation, console, on_cluster=found.on_cluster)

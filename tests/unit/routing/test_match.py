@@ -77,6 +77,20 @@ def test_all_conditions_must_hold() -> None:
         assert not matches(wanted, request(**{**good, field: bad}))
 
 
+def test_an_entry_for_any_model_counts_only_before_the_models_own() -> None:
+    entries = (entry(0, Match(path="/x")), entry(1, Match(path="/", model="m")), entry(2, Match(path="/")))
+    matcher = Matcher(RouteTable(entries=entries))
+    assert matcher.entry(request("/x/1", model="m")) == entries[0]
+    assert matcher.entry(request("/y", model="m")) == entries[1]
+    assert matcher.entry(request("/y", model="n")) == entries[2]
+
+
+def test_a_draw_falls_on_a_later_pool_once_the_earlier_ones_have_their_share() -> None:
+    pools = tuple(WeightedPool(pool=Key("default", name), weight=weight) for name, weight in (("a", 1), ("b", 3)))
+    split = RouteEntry(match=Match(path="/"), route=Key("default", "r"), pools=pools)
+    assert [weighted_pool(split, draw) for draw in (0.2, 0.3)] == [pools[0].pool, pools[1].pool]
+
+
 def test_a_header_of_the_clients_never_counts_for_the_model() -> None:
     assert not matches(Match(model="m"), request(headers={"x-gateway-model-name": "m"}))
 
