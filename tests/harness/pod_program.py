@@ -100,6 +100,8 @@ QUESTIONS: dict[str, Callable[..., Any]] = {
 
 
 class Handler(BaseHTTPRequestHandler):
+    timeout = 2.0
+
     def do_GET(self) -> None:
         url = urlsplit(self.path)
         try:
@@ -142,17 +144,25 @@ def serve_health(port: int) -> None:
     asyncio.run(run())
 
 
-def stop(*_: Any) -> None:
+class Server(ThreadingHTTPServer):
+    daemon_threads = False  # so that whoever closes it waits for the answers under way
+
+
+def stop(server: Server) -> None:
     say("asked to end")
     while Path("/tmp/busy").exists():  # noqa: S108
         time.sleep(0.02)
+    server.shutdown()
+    server.server_close()
     say("ended")
     os._exit(0)
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=stop).start())
+    serving = Server(("", int(sys.argv[1])), Handler)
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=stop, args=(serving,)).start())
     if "grpc" in sys.argv:
         threading.Thread(target=serve_health, args=(int(sys.argv[1]) + 1,), daemon=True).start()
     say("serving")
-    ThreadingHTTPServer(("", int(sys.argv[1])), Handler).serve_forever()
+    serving.serve_forever()
+    threading.Event().wait()
