@@ -44,8 +44,8 @@ test: dev
 	@$(BIN)/coverage run -m pytest --numprocesses logical tests/unit
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
-	@$(BIN)/pytest --numprocesses logical tests/integration/dataplane
-	@$(BIN)/pytest tests/integration --ignore tests/integration/dataplane
+	@$(BIN)/pytest --numprocesses logical tests/integration/dataplane tests/integration/picker
+	@$(BIN)/pytest tests/integration --ignore tests/integration/dataplane --ignore tests/integration/picker
 
 test-real: cluster
 	@$(BIN)/python scripts/test_cluster.py build
